@@ -1,0 +1,1 @@
+"""Claims: pure functions from evidence to a verdict."""

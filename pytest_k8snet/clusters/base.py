@@ -1,0 +1,168 @@
+"""The one path behind all providers: a cluster has nodes, objects, pods; each call is recorded.
+
+A provider implements the underscored methods; the public ones record what came back, raw, on the
+cluster's tape (see :mod:`pytest_k8snet.clusters.tape`), so that a run can be judged again.
+"""
+
+from __future__ import annotations
+
+import abc
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_k8snet.clusters.tape import Tape
+    from pytest_k8snet.manifests import Manifest
+
+
+class ClusterError(Exception):
+    """The cluster could not be brought up, reached or changed: one clear line for the user."""
+
+
+class NodeUnreachable(ClusterError):
+    """A node (or the agent that speaks for it) does not answer any more."""
+
+
+class CommandTimeout(ClusterError):
+    """A command did not end in time; the message says what was waited for and the last thing seen."""
+
+
+class NotRecorded(ClusterError):
+    """A replayed run was asked for a command or object that its bundle does not hold."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """One finished command, raw. ``exit_status`` as a shell's ``$?`` (128+N when killed by signal N)."""
+
+    argv: tuple[str, ...]
+    exit_status: int
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+    @property
+    def command(self) -> str:
+        return shlex.join(self.argv)
+
+
+class RunningCommand(abc.ABC):
+    """A command that goes on: a capture. Stop it and read what it said."""
+
+    @abc.abstractmethod
+    def wait_for(self, text: bytes, timeout: float) -> None:
+        """Return once ``text`` stands on its standard error.
+
+        Raises :class:`CommandTimeout` after ``timeout`` seconds, or :class:`ClusterError` when the
+        command ended before it said so (with what it did say).
+        """
+
+    @abc.abstractmethod
+    def stop(self, timeout: float = 10.0) -> CommandResult:
+        """Interrupt it (SIGINT), wait for its end, return all its output."""
+
+
+class Node(abc.ABC):
+    """One node. ``run`` takes an argv: nothing is ever pasted into a shell."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.name = name
+
+    @property
+    def role(self) -> str:
+        """ "master", "node1" or "node2"; "" for a node without a role in the labs."""
+        for role, name in self.cluster.roles.items():
+            if name == self.name:
+                return role
+        return ""
+
+    def run(self, *argv: str, timeout: float = 15.0, stdin: bytes = b"") -> CommandResult:
+        """Run to the end and record. A non-zero exit status is a result, not an exception."""
+        return self.cluster.tape.command(
+            self.name, argv, lambda: self._run(argv, timeout=timeout, stdin=stdin)
+        )
+
+    def spawn(self, *argv: str, pcap: str = "") -> RunningCommand:
+        """Start and return at once. ``pcap`` names the file under which the bundle keeps its stdout."""
+        return self.cluster.tape.running(self.name, argv, lambda: self._spawn(argv), pcap=pcap)
+
+    @abc.abstractmethod
+    def _run(self, argv: Sequence[str], *, timeout: float, stdin: bytes) -> CommandResult: ...
+
+    @abc.abstractmethod
+    def _spawn(self, argv: Sequence[str]) -> RunningCommand: ...
+
+
+@dataclass(frozen=True)
+class ClusterInfo:
+    """What the header, the bundle and the last lines of a run say of a cluster."""
+
+    provider: str
+    summary: str  #: one line: "embedded: reference network in User-Mode Linux 6.1.176"
+    reference: bool = False  #: a reference network: its verdict is not one on a cluster
+    details: Mapping[str, str] = field(default_factory=dict)  #: versions, kernel, timings
+
+
+class Cluster(abc.ABC):
+    """Nodes, objects and pods of one provider. A context manager: leaving it removes what is ours."""
+
+    info: ClusterInfo
+    tape: Tape
+    roles: Mapping[str, str]  #: "master"/"node1"/"node2" -> node name
+    nodes: Mapping[str, Node]  #: by node name
+    namespace: str = "default"  #: where the lab's pods live
+    runtime: str = "oci"  #: which runtime probe reads containers: "oci", "docker", "cri"
+
+    def node(self, role: str) -> Node:
+        return self.nodes[self.roles[role]]
+
+    @contextmanager
+    def lab(self, name: str) -> Iterator[None]:
+        """Everything recorded inside belongs to lab ``name`` (one self-contained part of the bundle)."""
+        with self.tape.lab(name):
+            yield
+
+    def get(self, resource: str) -> bytes:
+        """One API read, a JSON ``List`` of pods, services, endpointslices, nodes, ippools or clustercidrs."""
+        return self.tape.read(resource, lambda: self._get(resource))
+
+    def exec(self, pod: str, container: str, *argv: str, timeout: float = 15.0) -> CommandResult:
+        """Run inside a container of one of the lab's pods, as ``kubectl exec`` does."""
+        return self.tape.command(
+            f"pod/{pod}/{container}", argv, lambda: self._exec(pod, container, argv, timeout=timeout)
+        )
+
+    @abc.abstractmethod
+    def apply(self, manifests: Sequence[Manifest], timeout: float = 60.0) -> None:
+        """Make the objects exist and wait until pods are ready and service rules are in place.
+
+        Applying what is already there changes nothing.
+        """
+
+    @abc.abstractmethod
+    def delete(self, manifests: Sequence[Manifest], timeout: float = 30.0) -> None: ...
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Remove all that is ours. Idempotent; never raises for what is already gone."""
+
+    @abc.abstractmethod
+    def _get(self, resource: str) -> bytes: ...
+
+    @abc.abstractmethod
+    def _exec(self, pod: str, container: str, argv: Sequence[str], *, timeout: float) -> CommandResult: ...
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

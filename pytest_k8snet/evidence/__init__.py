@@ -1,0 +1,1 @@
+"""What was observed: frozen evidence and the parsers that make it (pure, no I/O)."""
