@@ -9,6 +9,8 @@ from ipaddress import IPv4Network, IPv6Network
 ENCAPSULATIONS = ("ipip-always", "ipip-cross-subnet", "vxlan-always", "vxlan-cross-subnet", "none")
 PROXY_MODES = ("iptables", "nftables", "ipvs")
 ROLES = ("master", "node1", "node2")
+DOCUMENT_POD_CIDR = IPv4Network("20.96.0.0/12")
+DOCUMENT_SERVICE_CIDR = IPv4Network("10.96.0.0/12")
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Intent:
     """Declared intent. Traffic that works another way than declared is broken."""
 
     encapsulation: str = "ipip-always"
-    pod_cidr: IPv4Network | IPv6Network = IPv4Network("20.96.0.0/12")
-    service_cidr: IPv4Network | IPv6Network = IPv4Network("10.96.0.0/12")
+    pod_cidr: IPv4Network | IPv6Network = DOCUMENT_POD_CIDR
+    service_cidr: IPv4Network | IPv6Network = DOCUMENT_SERVICE_CIDR
     uplink: str | None = None  #: found on each node unless named
     interface_prefix: str = "cali"
     proxy_mode: str = "iptables"
