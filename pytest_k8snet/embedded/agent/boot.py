@@ -1,0 +1,44 @@
+"""The first and last things the agent does: file systems, kernel modules, the stream, the end.
+
+Kept apart from everything that imports pyroute2, which reads /proc while it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import termios
+import tty
+from typing import Any
+
+from pytest_k8snet.embedded.agent import kernel_modules, syscalls
+
+
+def prepare(settings: dict[str, Any]) -> None:
+    """Make the kernel usable: its file systems, and in User-Mode Linux its modules."""
+    if settings["kernel"] == "uml":
+        syscalls.mount("proc", "/proc", "proc")
+        syscalls.mount("sysfs", "/sys", "sysfs")
+        syscalls.mount("tmpfs", "/run", "tmpfs", options="mode=755")
+        kernel_modules.load()
+    else:
+        syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+        syscalls.mount("proc", "/proc", "proc")
+    os.environ.clear()
+    os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def open_stream(settings: dict[str, Any]) -> tuple[int, int]:
+    """Read and write ends of the byte stream to the plugin."""
+    if settings["kernel"] != "uml":
+        read, write = settings["stream"]
+        return int(read), int(write)
+    line = os.open("/dev/ttyS0", os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(line, termios.TCSANOW)
+    return line, line
+
+
+def end() -> None:
+    """End the kernel or the namespaces, and with them everything in them."""
+    if os.uname().machine and os.path.exists("/proc/exitcode"):  # only User-Mode Linux has it
+        syscalls.power_off()
+    os._exit(0)

@@ -1,0 +1,191 @@
+"""The reference network as a description: the document's machines, addresses and names.
+
+Everything the agent builds is computed here first; a fault (issue 3) is a change to this description.
+Source: labs.md; names as Calico gives them (libcalico-go ``VethNameForWorkload``: prefix and the first
+11 hexadecimal digits of SHA-1 over "namespace.pod" - which yields the document's own interface names).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+BIRD = 12  #: route protocol "bird", as Calico's BGP back end leaves it
+TUNNEL_MTU = 1480
+POD_MTU = 1440  #: what the document's pods show
+UPLINK_MTU = 1500
+
+#: Addresses that the document prints; everything else takes the next free one.
+DOCUMENT_POD_IPS = {
+    "pod-pause": IPv4Address("20.111.156.71"),
+    "pod-dest": IPv4Address("20.111.156.72"),
+    "pod-src": IPv4Address("20.109.131.5"),
+}
+DOCUMENT_CLUSTER_IPS = {"svc-clusterip": IPv4Address("10.107.94.97")}
+
+#: What the lab's images listen on. The reference network has no registry: its own app stands in.
+IMAGE_PORTS = {"kubetm/p8000": 8000, "kubetm/p8080": 8080, "kubetm/init": 8080, "kubetm/app": 8080}
+PAUSE_IMAGE = "k8s.gcr.io/pause:3.2"
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """One machine: ``block`` is the /26 that Calico's IPAM gave it; its first address sits on tunl0."""
+
+    name: str
+    role: str
+    eth1: IPv4Address
+    block: IPv4Network
+
+    @property
+    def tunnel_ip(self) -> IPv4Address:
+        return self.block.network_address
+
+
+NODES = (
+    NodePlan("k8s-master", "master", IPv4Address("192.168.219.21"), IPv4Network("20.108.82.192/26")),
+    NodePlan("k8s-node1", "node1", IPv4Address("192.168.219.22"), IPv4Network("20.111.156.64/26")),
+    NodePlan("k8s-node2", "node2", IPv4Address("192.168.219.23"), IPv4Network("20.109.131.0/26")),
+)
+
+
+@dataclass(frozen=True)
+class PodPlan:
+    """One pod with its place in the network."""
+
+    name: str
+    namespace: str
+    node: str
+    ip: IPv4Address
+    labels: Mapping[str, str]
+    containers: tuple[tuple[str, str], ...]  #: (name, image)
+    interface_prefix: str = "cali"
+
+    @property
+    def uid(self) -> str:
+        return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.name}.{self.namespace}.k8snet"))
+
+    @property
+    def veth(self) -> str:
+        digest = hashlib.sha1(f"{self.namespace}.{self.name}".encode(), usedforsecurity=False)
+        return self.interface_prefix + digest.hexdigest()[:11]
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """One service and the ports it claims: (name, port, target port, node port or None)."""
+
+    name: str
+    namespace: str
+    type: str
+    cluster_ip: IPv4Address
+    selector: Mapping[str, str]
+    ports: tuple[tuple[str, int, int | str, int | None], ...]
+
+
+@dataclass
+class Network:
+    """The whole network as it is meant to be right now."""
+
+    pod_cidr: IPv4Network
+    service_cidr: IPv4Network
+    interface_prefix: str = "cali"
+    nodes: tuple[NodePlan, ...] = NODES
+    pods: dict[str, PodPlan] = field(default_factory=dict)
+    services: dict[str, ServicePlan] = field(default_factory=dict)
+
+    def node(self, name: str) -> NodePlan:
+        return next(node for node in self.nodes if node.name == name)
+
+    def free_pod_ip(self, pod: str, node: NodePlan) -> IPv4Address:
+        """The document's address for the document's pods, else the next free one of the node's block."""
+        taken = {other.ip for other in self.pods.values()} | {node.tunnel_ip}
+        wanted = DOCUMENT_POD_IPS.get(pod)
+        if wanted is not None and wanted in node.block and wanted not in taken:
+            return wanted
+        reserved = taken | set(DOCUMENT_POD_IPS.values())
+        return next(ip for ip in node.block.hosts() if ip not in reserved)
+
+    def free_cluster_ip(self, service: str) -> IPv4Address:
+        """Likewise for a service."""
+        taken = {other.cluster_ip for other in self.services.values()}
+        wanted = DOCUMENT_CLUSTER_IPS.get(service)
+        if wanted is not None and wanted in self.service_cidr and wanted not in taken:
+            return wanted
+        first = int(self.service_cidr.network_address)
+        for offset in range(1, self.service_cidr.num_addresses):
+            ip = IPv4Address(first + (offset * 40503) % self.service_cidr.num_addresses)
+            if ip not in taken and int(ip) != first:
+                return ip
+        raise ValueError(f"no free address in {self.service_cidr}")
+
+    def endpoints(self, service: ServicePlan) -> list[PodPlan]:
+        """The pods its selector selects; an empty selector selects none (Kubernetes' rule)."""
+        if not service.selector:
+            return []
+        return [
+            pod
+            for pod in self.pods.values()
+            if pod.namespace == service.namespace
+            and all(pod.labels.get(key) == value for key, value in service.selector.items())
+        ]
+
+    def node_request(self, node: NodePlan) -> dict[str, Any]:
+        """What the agent configures on one node (see ``NodeAgent.do_configure``)."""
+        others = [other for other in self.nodes if other is not node]
+        return {
+            "name": node.name,
+            "eth0": {"address": "10.0.2.15/24", "mtu": UPLINK_MTU},
+            "eth1": {"address": f"{node.eth1}/24", "mtu": UPLINK_MTU},
+            "tunnel": {"address": f"{node.tunnel_ip}/32", "mtu": TUNNEL_MTU},
+            "sysctls": {
+                "net/ipv4/ip_forward": 1,
+                "net/ipv4/conf/all/rp_filter": 0,
+                "net/ipv4/conf/default/rp_filter": 0,
+            },
+            "routes": [
+                {"dst": "0.0.0.0/0", "via": "10.0.2.2", "dev": "eth0"},
+                {"dst": str(node.block), "type": "blackhole", "proto": BIRD},
+                *(
+                    {
+                        "dst": str(other.block),
+                        "via": str(other.eth1),
+                        "dev": "tunl0",
+                        "proto": BIRD,
+                        "onlink": True,
+                    }
+                    for other in others
+                ),
+            ],
+        }
+
+    def pod_request(self, pod: PodPlan, python: str, app: str) -> dict[str, Any]:
+        """What the agent makes of one pod (see ``Pods.add``)."""
+        return {
+            "name": pod.name,
+            "namespace": pod.namespace,
+            "uid": pod.uid,
+            "addresses": [f"{pod.ip}/32"],
+            "mtu": POD_MTU,
+            "veth": pod.veth,
+            "routes": [{"dst": f"{pod.ip}/32", "dev": pod.veth, "scope": "link", "proto": 3}],
+            "pause": {"image": PAUSE_IMAGE, "argv": ["sleep", "infinity"]},
+            "containers": [
+                {
+                    "name": name,
+                    "image": image,
+                    "argv": [python, "-I", "-S", app, str(image_port(image))],
+                    "ports": [image_port(image)],
+                }
+                for name, image in pod.containers
+            ],
+        }
+
+
+def image_port(image: str) -> int:
+    """The port an image serves (a tag does not matter). KeyError for an image that is not in the labs."""
+    return IMAGE_PORTS[image.partition(":")[0]]
