@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from pytest_k8snet.evidence.errors import ParseError
+from pytest_k8snet.evidence.jsontree import Tree
+
+WHAT = "curl -w '\\n%{json}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,4 +27,67 @@ class Exchange:
 
     @property
     def answered(self) -> bool:
-        return 200 <= self.status < 300
+        """A whole answer of the 2xx class (an answer cut by a time-out has its status, and an error)."""
+        return 200 <= self.status < 300 and not self.error
+
+
+def parse_curl(content: str | bytes) -> tuple[Exchange, ...]:
+    """Every request of one ``curl -s -S -o - -w '\\n%{json}' URL...`` (curl >= 7.75), in order.
+
+    Standard output then holds, per URL, the body, a line feed and curl's JSON report, the next body
+    right after it. A body may hold anything, even such a report: what counts is the report that says
+    as many bytes as stand before it. With ``-o /dev/null`` no body stands there and ``size`` alone
+    tells. Raises ParseError for output that does not add up to its last byte.
+    """
+    raw = content.encode() if isinstance(content, str) else content
+    exchanges = []
+    start = 0
+    while raw[start:].strip():
+        report, body, start = _next_report(raw, start)
+        exchanges.append(_exchange(report, body))
+    if not exchanges:
+        raise ParseError(WHAT, "curl printed nothing")
+    return tuple(exchanges)
+
+
+def _next_report(raw: bytes, start: int) -> tuple[Tree, bytes, int]:
+    # Latin-1 keeps one character per byte, so that positions in the text are positions in the bytes.
+    text = raw.decode("latin-1")
+    decoder = json.JSONDecoder()
+    position = start - 1
+    while (position := raw.find(b"\n{", position + 1)) >= 0:
+        try:
+            _, end = decoder.raw_decode(text, position + 1)
+            value: Any = json.loads(raw[position + 1 : end])
+        except (ValueError, RecursionError):
+            continue
+        thrown_away = position == start
+        if "size_download" in value and (thrown_away or value["size_download"] == position - start):
+            return Tree(WHAT, "$", value), raw[start:position], end
+    raise ParseError(WHAT, "no report that fits the body before it: output cut, or curl < 7.75", raw[start:])
+
+
+def _exchange(report: Tree, body: bytes) -> Exchange:
+    status = (report.get("http_code") or report["response_code"]).integer()
+    exit_status = report["exitcode"].integer()
+    error = report.text_or("errormsg", "")
+    if exit_status and not error:
+        error = f"curl ended with exit status {exit_status}"
+    if not status and not error:
+        error = "no HTTP answer"
+    return Exchange(
+        url=report.text_or("url_effective", "") or report["url"].text(),
+        status=status,
+        body=body,
+        size=report["size_download"].integer(),
+        local=_end(report, "local"),
+        remote=_end(report, "remote"),
+        error=error,
+    )
+
+
+def _end(report: Tree, side: str) -> tuple[IPv4Address | IPv6Address, int] | None:
+    """One end of the connection; None where curl never had one (it prints "" and 0)."""
+    if not report.text_or(f"{side}_ip", ""):
+        return None
+    return report[f"{side}_ip"].address(), report[f"{side}_port"].integer()

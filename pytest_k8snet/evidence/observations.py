@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 
 from pytest_k8snet.evidence.conntrack import Connection
 from pytest_k8snet.evidence.http import Exchange
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.netfilter import RuleSet
+from pytest_k8snet.evidence.objects import ClusterCIDR as ClusterCIDR
 from pytest_k8snet.evidence.objects import Endpoint, IPPool, NodeObject, Pod, Service
 from pytest_k8snet.evidence.packets import Capture, IPAddress
 from pytest_k8snet.evidence.reading import Reading
@@ -121,14 +121,6 @@ class TracedRequest:
     points: tuple[CapturePoint, ...]
     entry: NodeEvidence  #: the node where DNAT is due: pod-src's node, or node2 for NodePort
     connections: Reading[tuple[Connection, ...]]  #: conntrack of the entry node, right after
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterCIDR:
-    """One place that states the cluster's pod range."""
-
-    source: str  #: "kubeadm-config podSubnet", "kube-proxy clusterCIDR", "node podCIDR of k8s-node1"
-    network: IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
