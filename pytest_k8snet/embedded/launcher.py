@@ -45,11 +45,10 @@ def sweep(parent: str) -> None:
 
 def command(settings: dict[str, Any], folder: str, agent_settings: str) -> list[str]:
     """What starts the kernel with the agent in it."""
-    agent = [settings["python"], "-I", "-S", settings["agent"], agent_settings]
+    agent = [settings["python"], "-I", "-S", settings["agent"], settings["kernel"], agent_settings]
     if settings["kernel"] == "namespaces":
-        user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
         kinds = ["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
-        return ["unshare", *user, *kinds, *agent]
+        return ["unshare", *kinds, *agent]
     read, write = settings["stream"]
     return [
         settings["linux"],
@@ -110,7 +109,7 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         agent_settings = os.path.join(folder, "agent.json")
         with open(agent_settings, "w") as handle:
-            json.dump({key: settings[key] for key in ("kernel", "stream", "paths")}, handle)
+            json.dump({key: settings[key] for key in ("stream", "paths")}, handle)
         console = open(os.path.join(folder, "console"), "wb")  # noqa: SIM115
         child = subprocess.Popen(
             command(settings, folder, agent_settings),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
+from pytest_k8snet.embedded import description
 from pytest_k8snet.intent import DOCUMENT_SERVICE_CIDR
 from pytest_k8snet.manifests import Manifest, ManifestError
 
-NODES = ("k8s-master", "k8s-node1", "k8s-node2")
-IMAGES = ("kubetm/p8000", "kubetm/p8080", "kubetm/init", "kubetm/app")
+NODES = tuple(node.name for node in description.NODES)
+IMAGES = tuple(description.IMAGE_PORTS)
 NODE_PORTS = range(30000, 32768)
 HOSTNAME = "kubernetes.io/hostname"
 NOT_IMPLEMENTED = "not implemented by the reference network"
@@ -22,7 +23,11 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def check(manifests: Iterable[Manifest], nodes: Sequence[str] = NODES) -> None:
+def check(
+    manifests: Iterable[Manifest],
+    nodes: Sequence[str] = NODES,
+    service_cidr: IPv4Network | IPv6Network = DOCUMENT_SERVICE_CIDR,
+) -> None:
     """Raise :class:`ManifestError` for the first thing that a reference network can't do as written.
 
     ``manifests`` are all objects of a run: labs share the network, so names and node ports must
@@ -39,6 +44,7 @@ def check(manifests: Iterable[Manifest], nodes: Sequence[str] = NODES) -> None:
     pods = [manifest for manifest in seen.values() if manifest.kind == "Pod"]
     _no_address_twice(services)
     for service in services:
+        _cluster_ip(service, service_cidr)
         _target_ports_exist(service, pods)
 
 
@@ -179,8 +185,6 @@ def _service(manifest: Manifest, nodes: Sequence[str]) -> None:
     if not spec.value.get("selector"):
         raise spec.error("selector", f"is missing: a service without one is {NOT_IMPLEMENTED}")
     kind = spec.one_of("type", ("ClusterIP", "NodePort"), default="ClusterIP")
-    if "clusterIP" in spec.value:
-        _cluster_ip(spec)
     numbers: set[int] = set()
     names: set[str] = set()
     ports = spec.parts("ports", ("name", "port", "targetPort", "nodePort", "protocol"), required=True)
@@ -206,14 +210,17 @@ def _service(manifest: Manifest, nodes: Sequence[str]) -> None:
                 )
 
 
-def _cluster_ip(spec: _Part) -> None:
-    value = spec.value["clusterIP"]
+def _cluster_ip(service: Manifest, service_cidr: IPv4Network | IPv6Network) -> None:
+    value = service.body["spec"].get("clusterIP")
+    if value is None:
+        return
+    path = f"{service.label}: spec.clusterIP"
     try:
-        address = ipaddress.IPv4Address(value if isinstance(value, str) else "")
+        address = IPv4Address(value if isinstance(value, str) else "")
     except ValueError:
-        raise spec.error("clusterIP", f"{value!r}: {NOT_IMPLEMENTED} (an IPv4 address)") from None
-    if address not in DOCUMENT_SERVICE_CIDR:
-        raise spec.error("clusterIP", f"{address} is not in the services' range {DOCUMENT_SERVICE_CIDR}")
+        raise ManifestError(f"{path}: {value!r}: {NOT_IMPLEMENTED} (it has IPv4 addresses)") from None
+    if address not in service_cidr:
+        raise ManifestError(f"{path}: {address} is not in the services' range {service_cidr}")
 
 
 def _no_address_twice(services: Iterable[Manifest]) -> None:

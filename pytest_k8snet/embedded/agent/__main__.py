@@ -1,20 +1,21 @@
-"""Entry point inside the kernel: ``python -I -S .../embedded/agent/__main__.py JSON-SETTINGS-FILE``.
+"""Entry point inside the kernel: ``python -I -S .../embedded/agent/__main__.py KERNEL SETTINGS-FILE``.
 
-Settings: ``kernel`` ("uml" or "namespaces"), ``stream`` ([fd, fd] for namespaces), ``paths`` (where
+KERNEL: "uml" or "namespaces". Settings (JSON): ``stream`` ([fd, fd] for namespaces), ``paths`` (where
 this package and pyroute2 live).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from typing import Any
 
 
 def main() -> None:
-    with open(sys.argv[1]) as handle:
-        settings: dict[str, Any] = json.load(handle)
+    with open(sys.argv[2]) as handle:
+        settings: dict[str, Any] = {"kernel": sys.argv[1], **json.load(handle)}
     sys.path[:0] = settings["paths"]
     from pytest_k8snet.embedded.agent.boot import open_stream, prepare
 
@@ -32,7 +33,8 @@ if __name__ == "__main__":
         traceback.print_exc()
         sys.stderr.flush()
     finally:
-        # As process 1 of User-Mode Linux an ordinary exit would be a kernel panic.
-        from pytest_k8snet.embedded.agent.boot import end
+        if sys.argv[1] == "uml":  # as process 1 of a kernel, an ordinary exit would be a panic
+            from pytest_k8snet.embedded.agent.syscalls import power_off
 
-        end()
+            power_off()
+        os._exit(0)

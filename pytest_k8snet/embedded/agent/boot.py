@@ -1,4 +1,4 @@
-"""The first and last things the agent does: file systems, kernel modules, the stream, the end.
+"""The first things the agent does: file systems, kernel modules, the stream.
 
 Kept apart from everything that imports pyroute2, which reads /proc while it is imported.
 """
@@ -35,10 +35,3 @@ def open_stream(settings: dict[str, Any]) -> tuple[int, int]:
     line = os.open("/dev/ttyS0", os.O_RDWR | os.O_NOCTTY)
     tty.setraw(line, termios.TCSANOW)
     return line, line
-
-
-def end() -> None:
-    """End the kernel or the namespaces, and with them everything in them."""
-    if os.uname().machine and os.path.exists("/proc/exitcode"):  # only User-Mode Linux has it
-        syscalls.power_off()
-    os._exit(0)
