@@ -1,0 +1,292 @@
+"""A bundle: one run kept raw in a directory, written as the run goes, to be judged again later.
+
+::
+
+    DIR/bundle.json                   format, provider, versions, roles, intent, timings, run id
+    DIR/labs/<lab>/commands.jsonl     one line a command, capture or API read, in the order they ended
+    DIR/labs/<lab>/*.pcap             what the captures saw (opens in Wireshark)
+    DIR/labs/<lab>/verdicts.jsonl     what was concluded then
+
+``bundle.json`` is replaced as a whole whenever something becomes known; the other files only grow, a line
+(or a file) at a time. A run that was killed leaves a bundle that can be read: its ``bundle.json`` has no
+``finished`` and does not list the labs that were open, and in those a last line without its newline is
+passed over. Labs that were closed are listed with their number of records and must be whole.
+
+Under pytest-xdist each worker joins the bundle of the session; a lab that two workers ran is kept twice
+(``<lab>``, ``<lab>.2``), each part whole on its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_k8snet import __version__
+from pytest_k8snet.clusters.base import ClusterError, CommandResult, RunningCommand
+from pytest_k8snet.clusters.recording import COMMANDS, VERDICTS, LabFiles, RecordedRun
+from pytest_k8snet.clusters.records import Record
+from pytest_k8snet.clusters.tape import LabTape
+
+if TYPE_CHECKING:
+    from pytest_k8snet.clusters.base import Cluster
+    from pytest_k8snet.intent import Intent
+
+FORMAT = 1
+HEADER = "bundle.json"
+
+
+class BundleError(ClusterError):
+    """A directory that can't be written as, or read as, a bundle: one line for the user."""
+
+
+class BundleTape(LabTape):
+    """Runs everything and keeps it in ``directory``, which must be empty or not exist yet.
+
+    ``join`` adds to a bundle that another process of the same run began (pytest-xdist's workers).
+    Raises :class:`BundleError` for a directory that holds something else.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], *, join: bool = False) -> None:
+        super().__init__()
+        self.directory = Path(directory)
+        self._labs: dict[str, LabFiles] = {}
+        self._joined = join
+        self._closed = False
+        if join:
+            _header(self.directory)
+            return
+        _make_empty(self.directory)
+        self.describe(
+            format=FORMAT,
+            pytest_k8snet=__version__,
+            run_id=self.run_id,
+            started=_now(),
+            finished=None,
+            labs={},
+        )
+
+    def describe(self, **facts: Any) -> None:
+        """Add facts (JSON values) to ``bundle.json``; a mapping is merged into the one that is there."""
+        with _locked(self.directory):
+            path = self.directory / HEADER
+            header = json.loads(path.read_bytes()) if path.exists() else {}
+            for name, fact in facts.items():
+                known = header.get(name)
+                header[name] = {**known, **fact} if isinstance(known, dict) else fact
+            fresh = path.with_suffix(".json.new")
+            fresh.write_text(json.dumps(header, indent=2, ensure_ascii=False, default=str) + "\n")
+            fresh.replace(path)
+
+    def describe_cluster(self, cluster: Cluster, intent: Intent) -> None:
+        """What a replay must know of the cluster: called once it is up."""
+        info = cluster.info
+        self.describe(
+            provider=info.provider,
+            summary=info.summary,
+            reference=info.reference,
+            details=dict(info.details),
+            roles=dict(cluster.roles),
+            nodes=sorted(cluster.nodes),
+            namespace=cluster.namespace,
+            runtime=cluster.runtime,
+            intent=vars(intent) | {"roles": dict(intent.roles)},
+        )
+
+    def command(self, where: str, argv: Sequence[str], do: Callable[[], CommandResult]) -> CommandResult:
+        with self._open().recording("command", where, argv) as entry:
+            result = do()
+            entry.result(result)
+            return result
+
+    def read(self, resource: str, do: Callable[[], bytes]) -> bytes:
+        with self._open().recording("read", "", (resource,)) as entry:
+            body = do()
+            entry.fields["stdout"] = body
+            return body
+
+    def running(
+        self, where: str, argv: Sequence[str], start: Callable[[], RunningCommand], *, pcap: str = ""
+    ) -> RunningCommand:
+        entry = self._open().entry("running", where, argv, pcap)
+        try:
+            return RecordedRun(start(), entry)
+        except ClusterError as error:
+            entry.failed("start", error)
+            entry.write()
+            raise
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def verdict(self, test_id: str, claim_id: str, verdict: Mapping[str, Any]) -> None:
+        """``claim_id`` is "<lab>/<claim>": the verdict lies beside that lab's recording."""
+        lab, slash, _ = claim_id.partition("/")
+        line = {"test": test_id, "claim": claim_id, **verdict}
+        self._open(lab if slash else None).append(
+            VERDICTS, json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n"
+        )
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        facts: dict[str, Any] = {
+            "labs": {files.directory.name: {"records": files.written} for files in self._labs.values()}
+        }
+        if not self._joined:
+            facts["finished"] = _now()
+        self.describe(**facts)
+
+    def _open(self, lab: str | None = None) -> LabFiles:
+        name = self.lab_name if lab is None else lab
+        if name not in self._labs:
+            self._labs[name] = LabFiles(self.directory / "labs", name, self.run_id)
+        return self._labs[name]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One lab of a bundle, read back: records by their start."""
+
+    lab: str
+    run_id: str
+    directory: Path
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    directory: Path
+    header: Mapping[str, Any]
+    recordings: Mapping[str, Recording]  #: by lab
+
+
+def check_bundle(directory: str | os.PathLike[str]) -> None:
+    """Raise :class:`BundleError`, one line, unless ``directory`` holds a bundle that can be replayed."""
+    load_bundle(directory)
+
+
+def load_bundle(directory: str | os.PathLike[str]) -> Bundle:
+    """Read and check a whole bundle. Raises :class:`BundleError`: absent, cut, changed, another format."""
+    root = Path(directory)
+    header = _header(root)
+    missing = [key for key in ("roles", "nodes", "namespace", "runtime", "intent") if key not in header]
+    if missing:
+        raise BundleError(
+            f"{root}: the recorded run ended before its cluster was up (no {missing[0]} in {HEADER})"
+        )
+    closed: Mapping[str, Mapping[str, int]] = header.get("labs", {})
+    if not isinstance(closed, dict) or not all(isinstance(lab, dict) for lab in closed.values()):
+        raise BundleError(f"{root / HEADER}: damaged (labs)")
+    recordings: dict[str, Recording] = {}
+    # Closed labs first: of a lab that two workers ran, the whole recording is the one to judge.
+    found = {path.parent.name for path in root.glob(f"labs/*/{COMMANDS}")}
+    for name in [*sorted(closed), *sorted(found - set(closed))]:
+        recording = _recording(root / "labs" / name, closed.get(name))
+        if recording:
+            recordings.setdefault(recording.lab, recording)
+    return Bundle(root, header, recordings)
+
+
+def _header(root: Path) -> dict[str, Any]:
+    path = root / HEADER
+    if not root.is_dir():
+        raise BundleError(f"{root}: no such directory; a bundle is made with --k8snet-bundle")
+    try:
+        header = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{root}: no {HEADER} in it, so not a bundle of --k8snet-bundle") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: not readable as JSON, cut or damaged ({error})") from None
+    if not isinstance(header, dict) or "format" not in header:
+        raise BundleError(f"{path}: does not say its format, so not a bundle of --k8snet-bundle")
+    if header["format"] != FORMAT:
+        raise BundleError(
+            f"{path}: bundle format {header['format']}, but pytest-k8snet {__version__} reads format {FORMAT}"
+        )
+    return header
+
+
+def _recording(directory: Path, closed: Mapping[str, int] | None) -> Recording | None:
+    path = directory / COMMANDS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: missing, the bundle is cut ({error.strerror})") from None
+    *lines, rest = content.split(b"\n")
+    if rest and closed is not None:
+        raise BundleError(f"{path}: cut in line {len(lines) + 1}")
+    if not lines:
+        if closed is None:  # killed while it wrote the first line
+            return None
+        raise BundleError(f"{path}: empty, the bundle is cut")
+    parsed = [_fields(path, number, line) for number, line in enumerate(lines, start=1)]
+    try:
+        lab, run_id = str(parsed[0]["lab"]), str(parsed[0]["run_id"])
+        records = [Record.from_fields(fields) for fields in parsed[1:]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: holds a line that is no record ({error!r})") from None
+    if closed is not None and len(records) != closed["records"]:
+        raise BundleError(f"{path}: cut, {len(records)} of {closed['records']} records are left")
+    for record in records:
+        if record.pcap:
+            _check_pcap(directory / record.pcap, record)
+    return Recording(lab, run_id, directory, tuple(sorted(records, key=lambda record: record.number)))
+
+
+def _fields(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise BundleError(f"{path}: line {number} is damaged ({error})") from None
+    if not isinstance(fields, dict):
+        raise BundleError(f"{path}: line {number} is no record")
+    return fields
+
+
+def _check_pcap(path: Path, record: Record) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: missing, the bundle is cut ({error.strerror})") from None
+    if len(content) < record.size:
+        raise BundleError(f"{path}: cut, {record.size} bytes were written and {len(content)} are left")
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise BundleError(f"{path}: not the capture that was recorded (its SHA-256 differs)")
+
+
+def _make_empty(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in directory.iterdir())
+        if not found:
+            (directory / "labs").mkdir()
+    except OSError as error:
+        raise BundleError(f"{directory}: no bundle can be written there ({error.strerror})") from None
+    if found:
+        what = "already holds a bundle" if HEADER in found else f"holds {found[0]!r}"
+        raise BundleError(f"{directory}: {what}; name an empty directory for the bundle")
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Workers of one run change ``bundle.json`` one after the other."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

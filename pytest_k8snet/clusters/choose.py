@@ -1,0 +1,128 @@
+"""Which provider serves a run, why, and how its cluster is opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_k8snet.intent import Intent
+
+if TYPE_CHECKING:
+    from pytest_k8snet.clusters.base import Cluster
+
+PROVIDERS = ("auto", "embedded", "replay", "kind", "kubeconfig")
+KERNELS = ("auto", "namespaces", "uml")
+UPLINK = "eth1"  #: the reference network's, as the document's
+
+
+class NotOffered(ValueError):
+    """The provider asked for can't serve this run: one line that says why."""
+
+
+def provider(asked: str, replay: Path | None) -> tuple[str, str]:
+    """The provider ("embedded" or "replay") and why, in words for the header.
+
+    A provider named by the user never falls back to another one. Raises :class:`NotOffered`.
+    """
+    if asked in ("kind", "kubeconfig"):
+        raise NotOffered(f"provider {asked!r} is not in this version yet")
+    if asked == "replay" and replay is None:
+        raise NotOffered("provider 'replay' needs a bundle: --k8snet-replay DIR")
+    if asked == "embedded" and replay is not None:
+        raise NotOffered("provider 'embedded' replays nothing; leave it or --k8snet-replay out")
+    if replay is not None:
+        return "replay", f"bundle {replay}"
+    if asked == "embedded":
+        return "embedded", "as asked"
+    return "embedded", "auto: kind and kubeconfig are not in this version yet"
+
+
+def beyond_the_reference_network(intent: Intent) -> Iterator[tuple[str, str]]:
+    """What ``intent`` declares that the reference network can't be: (field of Intent, one line)."""
+    from pytest_k8snet.embedded.description import NODES
+
+    this = "the reference network"
+    if intent.encapsulation != "ipip-always":
+        yield "encapsulation", f"{intent.encapsulation!r}: {this} has 'ipip-always' only"
+    if intent.proxy_mode != "iptables":
+        yield "proxy_mode", f"{intent.proxy_mode!r}: {this} has 'iptables' only"
+    for node in NODES:
+        if intent.pod_cidr.version != 4 or not node.block.subnet_of(intent.pod_cidr):
+            yield "pod_cidr", f"'{intent.pod_cidr}': {this} has pods in {node.block} on {node.name}"
+    if intent.service_cidr.version != 4 or intent.service_cidr.prefixlen > 24:
+        yield "service_cidr", f"'{intent.service_cidr}': {this} needs an IPv4 range of /24 or more"
+    if len(intent.interface_prefix) > 4:
+        yield "interface_prefix", f"{intent.interface_prefix!r}: {this} takes 4 letters, a digest follows"
+    if intent.uplink not in (None, UPLINK):
+        yield "uplink", f"{intent.uplink!r}: the uplink of {this} is {UPLINK!r}"
+    names = {node.role: node.name for node in NODES}
+    for role, name in intent.roles.items():
+        if name != names[role]:
+            yield "roles", f"'{role}={name}': the {role} of {this} is {names[role]!r}"
+
+
+def problems(provider: str, kernel: str) -> list[str]:
+    """What this machine lacks to run ``provider``: missing tools with their Debian packages."""
+    if provider != "embedded":
+        return []
+    from pytest_k8snet.clusters.base import ClusterError
+    from pytest_k8snet.clusters.embedded import preflight
+
+    try:
+        return preflight(kernel)
+    except ClusterError as error:
+        return [str(error)]
+
+
+def kernel_in_words(kernel: str) -> str:
+    """Which way to a kernel the embedded provider will take, for the header."""
+    from pytest_k8snet.clusters.embedded import describe
+
+    return describe(kernel)
+
+
+def open_cluster(
+    provider: str,
+    *,
+    intent: Intent,
+    kernel: str = "auto",
+    bundle: Path | None = None,
+    join: bool = False,
+    replay: Path | None = None,
+    progress: Callable[[str], None],
+) -> Cluster:
+    """A cluster that is up. ``join``: the bundle was begun by another process of this run.
+
+    Raises :class:`~pytest_k8snet.clusters.base.ClusterError`.
+    """
+    if provider == "replay":
+        from pytest_k8snet.clusters.replay import ReplayCluster
+
+        assert replay is not None, "options.read() lets no replay through without its bundle"
+        return ReplayCluster(replay)
+
+    from pytest_k8snet.clusters.bundle import BundleTape
+    from pytest_k8snet.clusters.embedded import EmbeddedCluster
+    from pytest_k8snet.clusters.tape import MemoryTape
+
+    tape = MemoryTape() if bundle is None else BundleTape(bundle, join=join)
+    try:
+        cluster = EmbeddedCluster.start(tape=tape, intent=intent, kernel_kind=kernel, progress=progress)
+    except BaseException:
+        tape.close()
+        raise
+    if isinstance(tape, BundleTape):
+        tape.describe_cluster(cluster, intent)
+    return cluster
+
+
+def verdict_on(provider: str, replay: Path | None) -> str:
+    """What the verdicts of such a run are about, for its last line."""
+    if replay is None:
+        return "the embedded reference network, not on a cluster" if provider == "embedded" else provider
+    header = json.loads((replay / "bundle.json").read_bytes())
+    started = str(header.get("started", "")).replace("T", " ")[:16]
+    what = ", on the reference network, not on a cluster" if header.get("reference") else ""
+    return f"a run of provider {header.get('provider')}, recorded {started} UTC{what}"

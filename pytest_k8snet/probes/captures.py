@@ -1,0 +1,143 @@
+"""tcpdump at several points of a path at once: all listen before the traffic, all end after it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, RunningCommand
+from pytest_k8snet.evidence import packets, tcpdump
+from pytest_k8snet.evidence.observations import CapturePoint, CaptureRun, NodeEvidence
+from pytest_k8snet.evidence.reading import NotObserved, Reading
+from pytest_k8snet.probes.commands import NOT_FOUND, derive, failed, failed_as, unreached
+
+LISTENING = b"listening on"
+LISTENING_TIMEOUT = 10.0  #: seconds; tcpdump says it within milliseconds on an idle node
+
+#: Seconds between the client's end and that of the captures. curl exits when it has read the answer: the
+#: FINs and the last ACK are then still on their way, and SIGINT makes tcpdump leave what its socket holds.
+#: A stream can't be asked whether it is all there, so there is nothing to poll.
+SETTLE = 0.15
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place to capture at. The interface may not be known: that point then has no capture, and says why."""
+
+    id: str
+    node: NodeEvidence
+    interface: Reading[str]
+
+
+@dataclass
+class Captures:
+    """Captures under way; ``points`` is filled when they have ended."""
+
+    points: tuple[CapturePoint, ...] = field(default=())
+
+
+@contextmanager
+def capturing(cluster: Cluster, points: Sequence[Point], *, pcap: str, filter: str) -> Iterator[Captures]:
+    """All of ``points`` capture while the block runs.
+
+    ``pcap`` begins the names of the files that a bundle keeps ("<lab>-<request>"). What goes wrong with a
+    capture becomes the failed reading of its point; the others go on.
+    """
+    started = [_Started(cluster, point, f"{pcap}-{point.id}.pcap", filter) for point in points]
+    captures = Captures()
+    try:
+        for capture in started:
+            capture.wait()
+        yield captures
+        if any(capture.listens for capture in started):
+            cluster.tape.wait(SETTLE)
+    finally:
+        # Also when the block was left by an exception: no tcpdump stays behind on a node.
+        captures.points = tuple(capture.end() for capture in started)
+
+
+def flow_filter(ports: Iterable[int]) -> str:
+    """All that can belong to a flow to one of ``ports``, whatever was done to it on the way: IPIP, VXLAN
+    (port 4789), ICMP errors about it, fragments after the first (they hold no port), plain TCP."""
+    tcp = " or ".join(f"port {port}" for port in sorted(set(ports)))
+    return f"ip proto 4 or udp port 4789 or icmp or (ip[6:2] & 0x1fff != 0) or (tcp and ({tcp}))"
+
+
+class _Started:
+    """One tcpdump, from its start to its packets."""
+
+    def __init__(self, cluster: Cluster, point: Point, pcap: str, filter: str) -> None:
+        self._point = point
+        self._pcap = pcap
+        self._node = point.node.name
+        self._interface = point.interface.value or ""
+        self._running: RunningCommand | None = None
+        self._problem: Reading[CommandResult] | None = None
+        # Not as another user (-Z root): nothing is written to disk, and the node may not have user tcpdump.
+        options = ("-nn", "-U", "--immediate-mode", "-s", "0", "-Z", "root", "-w", "-")
+        argv = ("tcpdump", "-i", self._interface, *options, filter)
+        self._command = shlex.join(argv)
+        if point.interface.failure or not self._interface:
+            self._problem = failed_as(point.interface)
+            return
+        try:
+            self._running = cluster.nodes[self._node].spawn(*argv, pcap=pcap)
+        except ClusterError as error:
+            self._problem = unreached(self._node, self._command, error)
+
+    @property
+    def listens(self) -> bool:
+        return self._running is not None and self._problem is None
+
+    def wait(self) -> None:
+        if self._running is None:
+            return
+        try:
+            self._running.wait_for(LISTENING, LISTENING_TIMEOUT)
+        except ClusterError as error:
+            self._problem = Reading(
+                self._node,
+                self._command,
+                failure=f"tcpdump was not listening before the request: {error}",
+                advice=f"run `{self._command}` on {self._node} and see what it says",
+            )
+
+    def end(self) -> CapturePoint:
+        run: Reading[CommandResult]
+        if self._running is None:
+            run = self._problem or Reading(self._node, self._command)
+        else:
+            try:
+                result = self._running.stop()
+            except ClusterError as error:
+                run = self._problem or unreached(self._node, self._command, error)
+            else:
+                run = self._judged(result)
+        return CapturePoint(
+            id=self._point.id,
+            node=self._point.node,
+            interface=self._interface,
+            run=derive(run, captured),
+            pcap=self._pcap if self._running else "",
+        )
+
+    def _judged(self, result: CommandResult) -> Reading[CommandResult]:
+        # What tcpdump itself says (127: not installed; 1: no such device) tells more than "not listening".
+        if result.exit_status == NOT_FOUND or (self._problem is None and result.exit_status):
+            return failed(self._node, self._command, result)
+        return self._problem or Reading(self._node, self._command, result)
+
+
+def captured(result: CommandResult) -> CaptureRun:
+    """The packets of an ended tcpdump. Raises ParseError, or NotObserved for a file that is not whole."""
+    capture = packets.parse_pcap(result.stdout)
+    counters = tcpdump.parse_counters(result.stderr)
+    seen = len(capture.packets) + capture.not_ip
+    if counters.captured != seen:
+        raise NotObserved(
+            f"the capture is cut: tcpdump captured {counters.captured} packets and {seen} arrived",
+            advice="see what ended the stream from the node, then run again",
+        )
+    return CaptureRun(capture, dropped=counters.dropped, received=counters.received)

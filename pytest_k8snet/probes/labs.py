@@ -1,0 +1,300 @@
+"""What each of the document's labs gathers, once, for all of its claims.
+
+Readings that fail stay in the observation as such. :class:`ClusterError` is raised only where there is
+nothing to look at: the lab's pod or service does not exist, or the API does not answer. Run each of these
+inside ``cluster.lab(name)``; :func:`restart_container` and :func:`observe_spread` change the cluster and are
+best kept as labs of their own, so that a replay of one claim alone asks what was recorded.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_k8snet.clusters.base import Cluster, ClusterError
+from pytest_k8snet.evidence import objects
+from pytest_k8snet.evidence.objects import Endpoint, NodeObject, Pod, Service
+from pytest_k8snet.evidence.observations import (
+    ClusterIPLab,
+    NodeEvidence,
+    NodePortLab,
+    PauseLab,
+    PodEvidence,
+    PodNetworkLab,
+    Request,
+    Spread,
+    TracedRequest,
+)
+from pytest_k8snet.evidence.packets import IPAddress
+from pytest_k8snet.evidence.reading import Reading
+from pytest_k8snet.intent import Intent
+from pytest_k8snet.probes.commands import derive, failed_as, read_objects, unreached
+from pytest_k8snet.probes.nodes import observe_node, read_node_objects, read_route_to, underlay_address
+from pytest_k8snet.probes.pods import find_pod, observe_pod, pod_address, read_pods
+from pytest_k8snet.probes.requests import Client, ask, ask_often, from_node, from_pod, url
+from pytest_k8snet.probes.traces import trace_from_node, trace_from_pod
+
+if TYPE_CHECKING:
+    from pytest_k8snet.manifests import Manifest
+
+PAUSE, SOURCE, TARGET = "pod-pause", "pod-src", "pod-dest"
+CLUSTERIP, NODEPORT = "svc-clusterip", "svc-nodeport"
+PAUSE_PORTS = {"container1": 8000, "container2": 8080}
+PORT = 8080  #: pod-dest's and both services'
+PATH = "/hostname"
+LARGE = "/large"  #: the reference network's application answers it with 128 KiB; others, with what they like
+
+#: Connections of :func:`observe_spread`. With three endpoints chosen at random, the chance that one of them
+#: is never chosen is at most 3 * (2/3)^40 = 2.7e-7.
+SPREAD = 40
+
+
+class _Nodes:
+    """The nodes of one lab, each observed once, with what its claims need."""
+
+    def __init__(
+        self, cluster: Cluster, intent: Intent, *, rules: bool = False, listeners: bool = False
+    ) -> None:
+        self._cluster = cluster
+        self._intent = intent
+        self._parts = {"rules": rules, "listeners": listeners}
+        self._objects: Reading[tuple[NodeObject, ...]] = read_node_objects(cluster)
+        self._seen: dict[str, NodeEvidence] = {}
+
+    def named(self, name: str, *, rules: bool | None = None) -> NodeEvidence:
+        if name not in self._seen:
+            parts = self._parts if rules is None else {**self._parts, "rules": rules}
+            self._seen[name] = observe_node(
+                self._cluster, self._cluster.nodes[name], self._intent, node_objects=self._objects, **parts
+            )
+        return self._seen[name]
+
+    def role(self, role: str) -> NodeEvidence:
+        return self.named(self._cluster.roles[role])
+
+
+def observe_pause(cluster: Cluster, intent: Intent) -> PauseLab:
+    """Lab 1: pod-pause, its namespace, and requests to its two ports from inside and outside."""
+    found = find_pod(cluster, PAUSE, read_pods(cluster))
+    nodes = _Nodes(cluster, intent)
+    pod = observe_pod(cluster, found, nodes.named(found.node))
+    (first, first_port), (second, second_port) = PAUSE_PORTS.items()
+    siblings = tuple(
+        _request(cluster, from_pod(cluster, found, here), f"{here} -> 127.0.0.1:{port}", "127.0.0.1", port)
+        for here, port in ((first, second_port), (second, first_port))
+    )
+    other = cluster.nodes[_other_node(cluster, found.node)]
+    address = pod_address(found)
+    outside = tuple(
+        _request(cluster, from_node(other), f"{other.name} -> {PAUSE} {address}:{port}", str(address), port)
+        for port in PAUSE_PORTS.values()
+    )
+    return PauseLab(pod, siblings, outside)
+
+
+def observe_pod_network(cluster: Cluster, intent: Intent) -> PodNetworkLab:
+    """Lab 2: pod-src asks pod-dest on another node, once briefly and once for a large answer."""
+    nodes = _Nodes(cluster, intent)
+    source, target = _pods(cluster, nodes, (SOURCE, TARGET))
+    source_node, target_node = cluster.nodes[source.node.name], cluster.nodes[target.node.name]
+    return PodNetworkLab(
+        source=source,
+        target=target,
+        request=trace_from_pod(cluster, source, target, label="request", target_port=PORT, path=PATH),
+        large=trace_from_pod(
+            cluster, source, target, label="large", target_port=PORT, path=LARGE, discard=True
+        ),
+        to_target=read_route_to(source_node, pod_address(target.pod)),
+        to_source=read_route_to(target_node, pod_address(source.pod)),
+        pools=read_objects(cluster, "ippools", objects.parse_ippools),
+        cluster_cidrs=read_objects(cluster, "clustercidrs", objects.parse_cluster_cidrs),
+    )
+
+
+def observe_clusterip(cluster: Cluster, intent: Intent) -> ClusterIPLab:
+    """Lab 3: pod-src asks svc-clusterip; the rules that count are those of pod-src's node."""
+    pods = read_pods(cluster)
+    services = read_objects(cluster, "services", objects.parse_services)
+    service = _find_service(cluster, CLUSTERIP, services)
+    if service.cluster_ip is None:
+        raise ClusterError(f"service {CLUSTERIP} has no cluster IP: it can't be asked")
+    nodes = _Nodes(cluster, intent)
+    nodes.named(find_pod(cluster, SOURCE, pods).node, rules=True)
+    source, target = _pods(cluster, nodes, (SOURCE, TARGET), pods, inside=False)
+    request = trace_from_pod(
+        cluster,
+        source,
+        target,
+        label="request",
+        asked_ip=service.cluster_ip,
+        asked_port=service.ports[0].port,
+        asked_name=CLUSTERIP,
+        target_port=_target_port(service),
+        path=PATH,
+    )
+    return ClusterIPLab(
+        source=source,
+        request=request,
+        service=derive(services, lambda _: service),
+        endpoints=_endpoints(cluster, CLUSTERIP),
+        pods=pods,
+    )
+
+
+def observe_nodeport(cluster: Cluster, intent: Intent) -> NodePortLab:
+    """Lab 4: the master asks node2's NodePort, then every node's."""
+    pods = read_pods(cluster)
+    services = read_objects(cluster, "services", objects.parse_services)
+    service = _find_service(cluster, NODEPORT, services)
+    nodes = _Nodes(cluster, intent, rules=True, listeners=True)
+    master, entry = nodes.role("master"), nodes.role("node2")
+    (target,) = _pods(cluster, nodes, (TARGET,), pods, inside=False)
+    everywhere = tuple(nodes.named(name) for name in dict.fromkeys(cluster.roles.values()))
+    request = trace_from_node(
+        cluster,
+        master,
+        entry,
+        target,
+        label="request",
+        node_port=intent.node_port,
+        target_port=_target_port(service),
+        path=PATH,
+    )
+    client = from_node(cluster.nodes[master.name])
+    asked = []
+    for node in everywhere:
+        address = str(underlay_address(node))
+        label = f"{master.name} -> {node.name} {address}:{intent.node_port}"
+        if node is entry:  # the traced request asked it already
+            asked.append((node, Request(label, request.answer)))
+        else:
+            asked.append((node, _request(cluster, client, label, address, intent.node_port)))
+    return NodePortLab(
+        request=request,
+        nodes=everywhere,
+        service=derive(services, lambda _: service),
+        endpoints=_endpoints(cluster, NODEPORT),
+        every_node=tuple(asked),
+    )
+
+
+def observe_spread(cluster: Cluster, intent: Intent, pod_dest: Manifest) -> Reading[Spread]:
+    """Lab 3, last claim: two more pods like pod-dest behind svc-clusterip, and :data:`SPREAD` connections.
+
+    The two pods are removed again, whatever happens.
+    """
+    services = read_objects(cluster, "services", objects.parse_services)
+    service = _find_service(cluster, CLUSTERIP, services)
+    source = find_pod(cluster, SOURCE, read_pods(cluster))
+    more = [_like(pod_dest, f"{pod_dest.name}-{number}") for number in (2, 3)]
+    try:
+        cluster.apply(more)
+        endpoints = _endpoints(cluster, CLUSTERIP)
+        if service.cluster_ip is None:
+            raise ClusterError(f"service {CLUSTERIP} has no cluster IP: it can't be asked")
+        answers = ask_often(
+            from_pod(cluster, source),
+            url(service.cluster_ip, service.ports[0].port, PATH),
+            cluster.tape.token("spread"),
+            SPREAD,
+        )
+    except ClusterError as error:
+        return unreached("", f"kubectl apply -f {pod_dest.source}", error)
+    finally:
+        cluster.delete(more)
+    if endpoints.failure:
+        return failed_as(endpoints)
+    names = tuple(sorted({endpoint.pod for endpoint in endpoints.get() if endpoint.ready}))
+    return derive(answers, lambda exchanges: Spread(names, exchanges))
+
+
+def trace_between(
+    cluster: Cluster,
+    intent: Intent,
+    source: str,
+    target: str,
+    *,
+    port: int = PORT,
+    path: str = PATH,
+    asked: IPAddress | None = None,
+    asked_port: int | None = None,
+    container: str = "",
+) -> TracedRequest:
+    """Any pod asks any pod, or the service address ``asked`` that leads to it: for tests that users write."""
+    nodes = _Nodes(cluster, intent, rules=True)
+    one, other = _pods(cluster, nodes, (source, target), inside=False)
+    return trace_from_pod(
+        cluster,
+        one,
+        other,
+        label=f"{source}-{target}-{asked_port or port}{path}",
+        target_port=port,
+        path=path,
+        asked_ip=asked,
+        asked_port=asked_port,
+        container=container,
+    )
+
+
+def _pods(
+    cluster: Cluster,
+    nodes: _Nodes,
+    names: Iterable[str],
+    pods: Reading[tuple[Pod, ...]] | None = None,
+    *,
+    inside: bool = True,
+) -> tuple[PodEvidence, ...]:
+    listed = pods or read_pods(cluster)
+    found = [find_pod(cluster, name, listed) for name in names]
+    return tuple(
+        observe_pod(cluster, pod, nodes.named(pod.node), inside=inside, inodes=False) for pod in found
+    )
+
+
+def _request(cluster: Cluster, client: Client, label: str, address: str, port: int) -> Request:
+    answer = ask(
+        client, f"http://{address}:{port}{PATH}", cluster.tape.token(f"{client.name}-{address}-{port}")
+    )
+    return Request(label, answer)
+
+
+def _other_node(cluster: Cluster, node: str) -> str:
+    """node2 where it can be: the document asks pod-pause from there."""
+    preferred = [cluster.roles[role] for role in ("node2", "node1", "master") if role in cluster.roles]
+    for name in [*preferred, *cluster.nodes]:
+        if name != node:
+            return name
+    raise ClusterError(f"{node} is the only node: nothing can be asked from another one")
+
+
+def _find_service(cluster: Cluster, name: str, services: Reading[tuple[Service, ...]]) -> Service:
+    if services.failure:
+        raise ClusterError(f"{services.command}: {services.failure}")
+    for service in services.get():
+        if (service.namespace, service.name) == (cluster.namespace, name):
+            if not service.ports:
+                raise ClusterError(f"service {name} has no ports: it can't be asked")
+            return service
+    raise ClusterError(f"no service {name} in namespace {cluster.namespace}: was its manifest applied?")
+
+
+def _target_port(service: Service) -> int:
+    """A named target port is the container's business; the labs' pods all listen on :data:`PORT`."""
+    port = service.ports[0].target_port
+    return port if isinstance(port, int) else PORT
+
+
+def _endpoints(cluster: Cluster, service: str) -> Reading[tuple[Endpoint, ...]]:
+    listed = read_objects(cluster, "endpointslices", objects.parse_endpointslices)
+    return derive(
+        listed,
+        lambda found: tuple(e for e in found if (e.namespace, e.service) == (cluster.namespace, service)),
+    )
+
+
+def _like(manifest: Manifest, name: str) -> Manifest:
+    body = copy.deepcopy(dict(manifest.body))
+    body["metadata"] = {**body["metadata"], "name": name}
+    return replace(manifest, name=name, body=body)

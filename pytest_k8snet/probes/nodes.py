@@ -1,0 +1,200 @@
+"""A node's interfaces, routes, rules, listeners and uplink."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from ipaddress import ip_interface, ip_network
+from typing import TypeVar
+
+from pytest_k8snet.clusters.base import Cluster, ClusterError, Node
+from pytest_k8snet.evidence import interfaces, netfilter, objects, routes, sockets
+from pytest_k8snet.evidence.interfaces import Interface
+from pytest_k8snet.evidence.netfilter import RuleSet
+from pytest_k8snet.evidence.objects import NodeObject
+from pytest_k8snet.evidence.observations import NodeEvidence, Uplink
+from pytest_k8snet.evidence.packets import IPAddress
+from pytest_k8snet.evidence.reading import NotObserved, Reading
+from pytest_k8snet.evidence.routes import Route
+from pytest_k8snet.evidence.sockets import Listener
+from pytest_k8snet.intent import Intent
+from pytest_k8snet.probes.commands import derive, failed_as, read, read_objects, run
+
+T = TypeVar("T")
+
+ADDRESSES = ("ip", "-j", "-d", "addr", "show")
+ROUTES = ("ip", "-j", "-d", "route", "show", "table", "all")
+LISTENERS = ("ss", "-H", "-ltnp")
+LISTENERS_NETSTAT = ("netstat", "-ltnp")
+RULES = ("iptables-save",)
+#: One node can hold rules of both back ends, and kube-proxy (in its own image) uses either.
+RULES_LEGACY, RULES_NFT = ("iptables-legacy-save",), ("iptables-nft-save",)
+
+#: Where Calico (since 2.0) notes the address that its BGP and its tunnels use, with prefix length.
+CALICO_ADDRESS = "projectcalico.org/IPv4Address"
+
+
+def observe_node(
+    cluster: Cluster,
+    node: Node,
+    intent: Intent,
+    *,
+    rules: bool = True,
+    listeners: bool = True,
+    node_objects: Reading[tuple[NodeObject, ...]] | None = None,
+) -> NodeEvidence:
+    """Everything the claims ask of a node. What a lab has no use for is left out: commands cost time.
+
+    ``node_objects`` saves the API read where the lab made it already.
+    """
+    if node_objects is None:
+        node_objects = read_node_objects(cluster)
+    own = derive(node_objects, lambda listed: _named(listed, node.name))
+    addresses = read(node, ADDRESSES, interfaces.parse_addresses)
+    return NodeEvidence(
+        name=node.name,
+        role=node.role,
+        uplink=find_uplink(node.name, addresses, own, intent),
+        interfaces=addresses,
+        routes=read(node, ROUTES, routes.parse_routes),
+        rules=read_rules(node) if rules else _left_out(node, RULES),
+        listeners=read_listeners(node) if listeners else _left_out(node, LISTENERS),
+        object=own,
+    )
+
+
+def read_node_objects(cluster: Cluster) -> Reading[tuple[NodeObject, ...]]:
+    return read_objects(cluster, "nodes", objects.parse_nodes)
+
+
+def find_uplink(
+    node: str,
+    addresses: Reading[tuple[Interface, ...]],
+    node_object: Reading[NodeObject],
+    intent: Intent,
+) -> Reading[Uplink]:
+    """The interface that carries traffic between nodes: the one named in the intent, else the one that
+    holds Calico's address of the node, else the one that holds its InternalIP."""
+    if intent.uplink is None and node_object.failure:
+        return failed_as(node_object)
+    wanted = _underlay_addresses(node_object.value) if node_object.value else []
+    return derive(addresses, lambda listed: _uplink(node, listed, wanted, intent.uplink))
+
+
+def read_rules(node: Node) -> Reading[RuleSet]:
+    """iptables-save of the back end that holds kube-proxy's rules."""
+    best = plain = _read_rules(node, RULES)
+    for argv in (RULES_LEGACY, RULES_NFT):
+        # iptables-save of one back end warns where the other holds rules too.
+        doubtful = argv == RULES_LEGACY and plain.value is not None and plain.value.legacy_present
+        if _kube_rules(best) and not doubtful:
+            continue
+        other = _read_rules(node, argv)
+        if _kube_rules(other) > _kube_rules(best):
+            best = other
+    return best
+
+
+def read_listeners(node: Node) -> Reading[tuple[Listener, ...]]:
+    """``ss``, and netstat where ss fails; the failure is that of ss."""
+    listed = read(node, LISTENERS, sockets.parse_ss)
+    if not listed.failure:
+        return listed
+    fallback = read(node, LISTENERS_NETSTAT, sockets.parse_netstat)
+    return listed if fallback.failure else fallback
+
+
+def read_route_to(node: Node, address: IPAddress) -> Reading[Route]:
+    """The route that the node's kernel takes to ``address``."""
+    return read(node, ("ip", "-j", "-d", "route", "get", str(address)), routes.parse_route_get)
+
+
+def host_interface(node: NodeEvidence, address: IPAddress) -> Reading[str]:
+    """The host's end of a pod's veth pair, as the lab finds it: the device of the route to the pod's address
+    alone (``route | grep cal``)."""
+
+    alone = ip_network(address)
+
+    def device(listed: tuple[Route, ...]) -> str:
+        for route in listed:
+            # An address of type "local" is the node's own: no way to a pod.
+            if route.destination == alone and route.type == "unicast" and route.device:
+                return route.device
+        raise NotObserved(
+            f"{node.name} has no route to {address} alone, so the pod's host interface is not known",
+            advice=f"run `ip route` on {node.name}; see what the CNI plugin logged for the pod",
+        )
+
+    return derive(node.routes, device)
+
+
+def underlay_address(node: NodeEvidence) -> IPAddress:
+    """The node's address among nodes. Raises ClusterError when neither uplink nor InternalIP is known."""
+    if node.uplink.value:
+        return node.uplink.value.ip
+    if node.object.value and node.object.value.internal_ips:
+        return node.object.value.internal_ips[0]
+    raise ClusterError(f"no address of {node.name} among the nodes is known: {node.uplink.failure}")
+
+
+def _named(listed: tuple[NodeObject, ...], name: str) -> NodeObject:
+    for node in listed:
+        if node.name == name:
+            return node
+    raise NotObserved(f"the API lists no node {name}", advice="name the nodes with k8snet_roles")
+
+
+def _underlay_addresses(node: NodeObject) -> list[IPAddress]:
+    """In the order of trust: Calico tunnels between its own addresses, whatever kubelet registered."""
+    noted = node.annotations.get(CALICO_ADDRESS, "")
+    try:
+        calico = [ip_interface(noted).ip] if noted else []
+    except ValueError:
+        calico = []
+    return [*calico, *node.internal_ips]
+
+
+def _uplink(
+    node: str, listed: tuple[Interface, ...], wanted: Sequence[IPAddress], named: str | None
+) -> Uplink:
+    candidates = [interface for interface in listed if named in (None, interface.name)]
+    for address in wanted:
+        for interface in candidates:
+            if any(own.ip == address for own in interface.addresses):
+                return Uplink(interface.name, address, interface.mtu)
+    if named is None:
+        known = " or ".join(map(str, wanted)) or "an address (its Node object has none)"
+        raise NotObserved(
+            f"{node} has no interface with {known}, so its uplink is not known",
+            advice="name the interface between the nodes with k8snet_uplink",
+        )
+    for interface in candidates:
+        for own in interface.addresses:
+            if not own.ip.is_link_local:
+                return Uplink(interface.name, own.ip, interface.mtu)
+    what = "has no address" if candidates else "is not there"
+    raise NotObserved(
+        f"the uplink that was named, {named}, {what} on {node}",
+        advice=f"choose another with k8snet_uplink; {node} has "
+        + ", ".join(interface.name for interface in listed),
+    )
+
+
+def _read_rules(node: Node, argv: Sequence[str]) -> Reading[RuleSet]:
+    # The warning that legacy tables exist too is a comment, on either stream by version.
+    return derive(
+        run(node, argv),
+        lambda result: netfilter.parse_iptables_save(
+            b"\n".join([result.stdout, *(x for x in result.stderr.splitlines() if x.startswith(b"#"))])
+        ),
+    )
+
+
+def _kube_rules(reading: Reading[RuleSet]) -> int:
+    """How many rules stand in kube-proxy's chains of table nat (canary chains hold none); 0 if unread."""
+    chains = reading.value.tables.get("nat", {}) if reading.value else {}
+    return sum(len(chain.rules) for name, chain in chains.items() if name.startswith("KUBE-"))
+
+
+def _left_out(node: Node, argv: Sequence[str]) -> Reading[T]:
+    return Reading(node.name, shlex.join(argv), failure="not read for this lab: none of its claims needs it")

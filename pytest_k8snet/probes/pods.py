@@ -1,0 +1,110 @@
+"""A pod: its object, its containers on the node, and the inside of its network namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pytest_k8snet.clusters.base import Cluster, ClusterError, Node
+from pytest_k8snet.evidence import interfaces, objects, sandboxes
+from pytest_k8snet.evidence.interfaces import Interface
+from pytest_k8snet.evidence.objects import Pod
+from pytest_k8snet.evidence.observations import NodeEvidence, PodEvidence
+from pytest_k8snet.evidence.packets import IPAddress
+from pytest_k8snet.evidence.reading import NotObserved, Reading
+from pytest_k8snet.evidence.sandboxes import Container
+from pytest_k8snet.probes import oci
+from pytest_k8snet.probes.commands import derive, failed_as, read, read_objects
+from pytest_k8snet.probes.nodes import ADDRESSES
+
+#: What reads the containers of a node, by ``Cluster.runtime``.
+RUNTIMES: Mapping[str, Callable[[Node], Reading[tuple[Container, ...]]]] = {"oci": oci.read_containers}
+
+
+def read_pods(cluster: Cluster) -> Reading[tuple[Pod, ...]]:
+    return read_objects(cluster, "pods", objects.parse_pods)
+
+
+def find_pod(cluster: Cluster, name: str, pods: Reading[tuple[Pod, ...]]) -> Pod:
+    """The lab's pod ``name``. Raises ClusterError when there is none: the lab has nothing to look at."""
+    if pods.failure:
+        raise ClusterError(f"{pods.command}: {pods.failure}")
+    for pod in pods.get():
+        if pod.name == name and pod.namespace == cluster.namespace:
+            if pod.node not in cluster.nodes:
+                raise ClusterError(
+                    f"pod {name} is on {pod.node or 'no node'}, which this run can't look into"
+                )
+            return pod
+    raise ClusterError(f"no pod {name} in namespace {cluster.namespace}: was its manifest applied?")
+
+
+def pod_address(pod: Pod) -> IPAddress:
+    """The pod's first address. Raises ClusterError when it has none."""
+    if not pod.ips:
+        raise ClusterError(f"pod {pod.name} has no IP: see its events (kubectl describe pod {pod.name})")
+    return pod.ips[0]
+
+
+def observe_pod(
+    cluster: Cluster, pod: Pod, node: NodeEvidence, *, inside: bool = True, inodes: bool = True
+) -> PodEvidence:
+    """``node`` is the pod's own. ``inside`` and ``inodes`` say what the lab's claims ask for: reading costs
+    one to four commands."""
+    where = cluster.nodes[pod.node]
+    left_out: Reading[tuple[Container, ...]] = Reading(
+        where.name, "", failure="not read for this lab: none of its claims needs it"
+    )
+    containers = read_containers(cluster, where, pod) if inside or inodes else left_out
+    sandbox = derive(containers if inside else left_out, lambda listed: sandbox_of(pod, listed).pid)
+    return PodEvidence(
+        pod=pod,
+        node=node,
+        inside=read_inside(where, sandbox),
+        containers=containers,
+        inodes=read_inodes(where, containers if inodes else left_out),
+    )
+
+
+def read_containers(cluster: Cluster, node: Node, pod: Pod) -> Reading[tuple[Container, ...]]:
+    """The pod's running containers, its sandbox included, as the node's runtime lists them."""
+    try:
+        listing = RUNTIMES[cluster.runtime]
+    except KeyError:
+        raise ClusterError(
+            f"containers of runtime {cluster.runtime!r} can't be read by this version"
+        ) from None
+    return derive(
+        listing(node),
+        lambda listed: tuple(c for c in listed if (c.namespace, c.pod) == (pod.namespace, pod.name)),
+    )
+
+
+def sandbox_of(pod: Pod, containers: tuple[Container, ...]) -> Container:
+    """The sandbox that the pod's containers belong to: where there are two, the one in use."""
+    pauses = [container for container in containers if container.sandbox]
+    used = {container.sandbox_id for container in containers if not container.sandbox}
+    for sandbox in pauses:
+        if sandbox.id in used:
+            return sandbox
+    if pauses:
+        return pauses[0]
+    raise NotObserved(
+        f"the runtime lists no running sandbox (pause container) of pod {pod.name}",
+        advice="list the node's containers and see whether the pod runs",
+    )
+
+
+def read_inside(node: Node, pid: Reading[int]) -> Reading[tuple[Interface, ...]]:
+    """The addresses in the network namespace of process ``pid``."""
+    if pid.failure or pid.value is None:
+        return failed_as(pid)
+    return read(node, ("nsenter", "-t", str(pid.value), "-n", *ADDRESSES), interfaces.parse_addresses)
+
+
+def read_inodes(node: Node, containers: Reading[tuple[Container, ...]]) -> Reading[Mapping[int, int]]:
+    """pid -> inode of its network namespace, for pid 1 (the node itself) and every container."""
+    if containers.failure or containers.value is None:
+        return failed_as(containers)
+    pids = sorted({1, *(container.pid for container in containers.value)})
+    argv = ("stat", "-Lc", "%n %i", *(f"/proc/{pid}/ns/net" for pid in pids))
+    return read(node, argv, sandboxes.parse_namespace_inodes)

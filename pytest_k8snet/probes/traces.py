@@ -1,0 +1,153 @@
+"""One request, seen at every point of its path at once, and in conntrack right after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_k8snet.clusters.base import Cluster, Node
+from pytest_k8snet.evidence import conntrack
+from pytest_k8snet.evidence.conntrack import Connection
+from pytest_k8snet.evidence.observations import NodeEvidence, PodEvidence, TracedRequest
+from pytest_k8snet.evidence.packets import IPAddress
+from pytest_k8snet.evidence.reading import Reading
+from pytest_k8snet.probes.captures import Point, capturing, flow_filter
+from pytest_k8snet.probes.commands import derive, read
+from pytest_k8snet.probes.nodes import host_interface, underlay_address
+from pytest_k8snet.probes.pods import pod_address
+from pytest_k8snet.probes.requests import Client, ask, from_node, from_pod, url
+
+
+def trace(
+    cluster: Cluster,
+    *,
+    label: str,
+    client: Client,
+    client_ip: IPAddress,
+    asked_ip: IPAddress,
+    asked_port: int,
+    path: str,
+    target: PodEvidence,
+    target_port: int,
+    points: Sequence[Point],
+    entry: NodeEvidence,
+    asked_name: str = "",
+    discard: bool = False,
+) -> TracedRequest:
+    """Request ``asked_ip:asked_port`` from ``client`` while every one of ``points`` captures.
+
+    ``label`` names the request within its lab, in its token and in the names of its captures.
+    ``entry`` is the node where the destination is translated: its conntrack is read as soon as the answer
+    is there, while the kernel still knows the connection.
+    """
+    token = cluster.tape.token(label)
+    label = token.removeprefix(f"{cluster.tape.run_id}-")
+    with capturing(cluster, points, pcap=label, filter=flow_filter((asked_port, target_port))) as captures:
+        answer = ask(client, url(asked_ip, asked_port, path), token, discard=discard)
+        connections = read_connections(cluster.nodes[entry.name], asked_ip, asked_port)
+    return TracedRequest(
+        name=f"{client.name} -> {asked_name or asked_ip}:{asked_port}{path}",
+        token=token,
+        path=path,
+        client_ip=client_ip,
+        asked_ip=asked_ip,
+        asked_port=asked_port,
+        target=target,
+        target_port=target_port,
+        answer=answer,
+        points=captures.points,
+        entry=entry,
+        connections=connections,
+    )
+
+
+def trace_from_pod(
+    cluster: Cluster,
+    source: PodEvidence,
+    target: PodEvidence,
+    *,
+    label: str,
+    target_port: int,
+    path: str,
+    asked_ip: IPAddress | None = None,
+    asked_port: int | None = None,
+    asked_name: str = "",
+    container: str = "",
+    discard: bool = False,
+) -> TracedRequest:
+    """From a pod to a pod, or to ``asked_ip:asked_port`` that leads there (a service): source veth, source
+    uplink, target uplink, target veth."""
+    client_ip, target_ip = pod_address(source.pod), pod_address(target.pod)
+    return trace(
+        cluster,
+        label=label,
+        client=from_pod(cluster, source.pod, container),
+        client_ip=client_ip,
+        asked_ip=asked_ip or target_ip,
+        asked_port=asked_port or target_port,
+        asked_name=asked_name or ("" if asked_ip else target.pod.name),
+        path=path,
+        target=target,
+        target_port=target_port,
+        points=(
+            Point("source-veth", source.node, host_interface(source.node, client_ip)),
+            Point("source-uplink", source.node, _uplink(source.node)),
+            Point("target-uplink", target.node, _uplink(target.node)),
+            Point("target-veth", target.node, host_interface(target.node, target_ip)),
+        ),
+        entry=source.node,
+        discard=discard,
+    )
+
+
+def trace_from_node(
+    cluster: Cluster,
+    client: NodeEvidence,
+    entry: NodeEvidence,
+    target: PodEvidence,
+    *,
+    label: str,
+    node_port: int,
+    target_port: int,
+    path: str,
+) -> TracedRequest:
+    """From a node to ``entry``'s NodePort: client uplink, entry uplink, target uplink, target veth."""
+    return trace(
+        cluster,
+        label=label,
+        client=from_node(cluster.nodes[client.name]),
+        client_ip=underlay_address(client),
+        asked_ip=underlay_address(entry),
+        asked_port=node_port,
+        asked_name=entry.name,
+        path=path,
+        target=target,
+        target_port=target_port,
+        points=(
+            Point("client-uplink", client, _uplink(client)),
+            Point("entry-uplink", entry, _uplink(entry)),
+            Point("target-uplink", target.node, _uplink(target.node)),
+            Point("target-veth", target.node, host_interface(target.node, pod_address(target.pod))),
+        ),
+        entry=entry,
+    )
+
+
+def read_connections(node: Node, address: IPAddress, port: int) -> Reading[tuple[Connection, ...]]:
+    """Connections whose original destination is ``address:port``, by conntrack, else from /proc (where the
+    kernel still has that file); the failure is that of conntrack."""
+
+    def wanted(listed: tuple[Connection, ...]) -> tuple[Connection, ...]:
+        return tuple(c for c in listed if (c.original.dst, c.original.dport) == (address, port))
+
+    family = ("-f", "ipv6") if address.version == 6 else ()
+    options = ("--orig-dst", str(address), "--orig-port-dst", str(port))
+    listed = read(node, ("conntrack", "-L", *family, "-p", "tcp", *options), conntrack.parse_conntrack)
+    if listed.failure:
+        fallback = read(node, ("cat", "/proc/net/nf_conntrack"), conntrack.parse_conntrack)
+        if not fallback.failure:
+            return derive(fallback, wanted)
+    return derive(listed, wanted)
+
+
+def _uplink(node: NodeEvidence) -> Reading[str]:
+    return derive(node.uplink, lambda uplink: uplink.interface)

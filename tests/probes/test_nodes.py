@@ -1,0 +1,240 @@
+"""A node's uplink is found, kube-proxy's rules are chosen, and what fails says so."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, NodeUnreachable, NotRecorded
+from pytest_k8snet.evidence.observations import Uplink
+from pytest_k8snet.evidence.reading import NotObserved
+from pytest_k8snet.intent import Intent
+from pytest_k8snet.probes.nodes import CALICO_ADDRESS, host_interface, observe_node, read_rules
+from pytest_k8snet.probes.traces import read_connections
+from tests.clusters.fake import FakeCluster, says
+from tests.probes.network import (
+    DEST,
+    NETSTAT,
+    NF_CONNTRACK,
+    NO_RULES,
+    RULES,
+    VIP,
+    link,
+    network,
+    node_object,
+    route,
+)
+
+NODE = "k8s-node1"
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return network()
+
+
+def uplink(cluster: FakeCluster, **intent: Any) -> Any:
+    return observe_node(cluster, cluster.nodes[NODE], Intent(**intent), rules=False, listeners=False).uplink
+
+
+def annotate(cluster: FakeCluster, **annotations: str) -> None:
+    items = {"items": [node_object(NODE, **annotations)]}
+    cluster.objects["nodes"] = json.dumps(items).encode()
+
+
+def test_the_uplink_holds_the_internal_ip(cluster: FakeCluster) -> None:
+    assert uplink(cluster).get() == Uplink("eth1", ip_address("192.168.219.22"), 1500)
+
+
+def test_calicos_address_goes_before_the_internal_ip(cluster: FakeCluster) -> None:
+    annotate(cluster, **{CALICO_ADDRESS: "10.0.2.15/24"})
+    assert uplink(cluster).get() == Uplink("eth0", ip_address("10.0.2.15"), 1500)
+
+
+@pytest.mark.parametrize("noted", ["10.9.9.9/24", "nonsense", ""])
+def test_where_nothing_holds_calicos_address_the_internal_ip_counts(cluster: FakeCluster, noted: str) -> None:
+    annotate(cluster, **{CALICO_ADDRESS: noted})
+    assert uplink(cluster).get().interface == "eth1"
+
+
+def test_an_uplink_that_is_named_counts_alone(cluster: FakeCluster) -> None:
+    annotate(cluster, **{CALICO_ADDRESS: "10.0.2.15/24"})
+    assert uplink(cluster, uplink="eth1").get() == Uplink("eth1", ip_address("192.168.219.22"), 1500)
+
+
+def test_an_uplink_that_is_named_needs_no_api(cluster: FakeCluster) -> None:
+    cluster.objects["nodes"] = ClusterError("forbidden")
+    assert uplink(cluster, uplink="eth0").get() == Uplink("eth0", ip_address("10.0.2.15"), 1500)
+    unnamed = uplink(cluster)
+    assert (unnamed.failure, unnamed.advice) == ("forbidden", "see whether the API answers")
+
+
+@pytest.mark.parametrize(
+    ("named", "addresses", "complaint"),
+    [
+        ("eth1", [link(3, "eth1", "", 0)], "named, eth1, has no address on k8s-node1"),
+        ("eth1", [link(3, "eth1", "169.254.7.7", 16)], "named, eth1, has no address on k8s-node1"),
+        ("eth9", [link(3, "eth1", "", 0)], "named, eth9, is not there on k8s-node1"),
+        (None, [link(3, "eth1", "", 0)], "k8s-node1 has no interface with 192.168.219.22"),
+    ],
+)
+def test_an_uplink_that_cant_be_found(
+    cluster: FakeCluster, named: str | None, addresses: list[Any], complaint: str
+) -> None:
+    cluster.say(NODE, "ip -j -d addr", says(json.dumps(addresses)))
+    found = uplink(cluster, uplink=named)
+    assert complaint in found.failure
+    assert "k8snet_uplink" in found.advice
+    assert found.command == "ip -j -d addr show"
+
+
+def test_a_node_that_the_api_does_not_list(cluster: FakeCluster) -> None:
+    cluster.objects["nodes"] = b'{"items": []}'
+    assert uplink(cluster).failure == "the API lists no node k8s-node1"
+
+
+def test_rules_of_the_plain_command(cluster: FakeCluster) -> None:
+    assert "KUBE-SERVICES" in read_rules(cluster.nodes[NODE]).get().tables["nat"]
+    assert len(cluster.ran("iptables")) == 1
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_where_both_back_ends_hold_rules_the_one_with_more_of_kube_proxys_counts(
+    cluster: FakeCluster, stream: str
+) -> None:
+    warning = "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n"
+    cluster.say(
+        NODE, "iptables-save", says(NO_RULES + warning) if stream == "stdout" else says(NO_RULES, warning)
+    )
+    cluster.say(NODE, "iptables-legacy-save", says(RULES))
+    cluster.say(NODE, "iptables-nft-save", says(NO_RULES))
+    rules = read_rules(cluster.nodes[NODE])
+    assert rules.command == "iptables-legacy-save"
+    assert "KUBE-SERVICES" in rules.get().tables["nat"]
+
+
+def test_rules_that_only_one_back_end_shows(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "iptables-save", says("", "not this time\n", 1))
+    cluster.say(NODE, "iptables-nft-save", says(RULES))
+    assert read_rules(cluster.nodes[NODE]).command == "iptables-nft-save"
+
+
+def test_no_rules_of_kube_proxy_anywhere(cluster: FakeCluster) -> None:
+    """An answer, not a failure: that kube-proxy has no rules is for claims to judge."""
+    cluster.say(NODE, "iptables-save", says(NO_RULES))
+    rules = read_rules(cluster.nodes[NODE])
+    assert rules.command == "iptables-save"
+    assert "KUBE-SERVICES" not in rules.get().tables["nat"]
+
+
+def test_no_iptables_at_all(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "iptables", says("", "sh: not found\n", 127))
+    rules = read_rules(cluster.nodes[NODE])
+    assert rules.failure == "iptables-save is not installed on k8s-node1"
+    assert rules.advice == "install iptables on k8s-node1"
+
+
+def test_netstat_stands_in_for_ss(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "ss", says("", "ss: not found\n", 127))
+    node = observe_node(cluster, cluster.nodes[NODE], Intent())
+    assert node.listeners.failure == "ss is not installed on k8s-node1"
+    cluster.say(NODE, "netstat -ltnp", says(NETSTAT))
+    node = observe_node(cluster, cluster.nodes[NODE], Intent())
+    assert node.listeners.get()[0].port == 31080
+    assert node.listeners.command == "netstat -ltnp"
+
+
+def test_the_host_interface_is_the_device_of_the_pods_route(cluster: FakeCluster) -> None:
+    node = observe_node(cluster, cluster.nodes[NODE], Intent())
+    assert host_interface(node, ip_address(DEST.ip)).get() == DEST.veth
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        [],
+        [route("20.111.156.64/26", "tunl0")],
+        [route(DEST.ip, "eth1", type="local", table="local")],
+        [{"type": "blackhole", "dst": DEST.ip, "flags": []}],
+    ],
+)
+def test_no_route_to_the_pod_alone(cluster: FakeCluster, routes: list[Any]) -> None:
+    cluster.say(NODE, "ip -j -d route show", says(json.dumps(routes)))
+    found = host_interface(observe_node(cluster, cluster.nodes[NODE], Intent()), ip_address(DEST.ip))
+    assert "k8s-node1 has no route to 20.111.156.72 alone" in found.failure
+
+
+def test_conntrack_is_asked_for_the_request(cluster: FakeCluster) -> None:
+    found = read_connections(cluster.nodes[NODE], ip_address(VIP), 8080)
+    assert len(found.get()) == 1
+    assert found.command == f"conntrack -L -p tcp --orig-dst {VIP} --orig-port-dst 8080"
+    assert read_connections(cluster.nodes[NODE], ip_address("fd00::1"), 80).get() == ()
+    assert "-f ipv6" in cluster.ran("conntrack")[-1][1]
+
+
+def test_proc_stands_in_for_conntrack(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "conntrack", says("", "conntrack: not found\n", 127))
+    cluster.say(NODE, "cat /proc/net/nf_conntrack", says(NF_CONNTRACK))
+    found = read_connections(cluster.nodes[NODE], ip_address(VIP), 8080)
+    assert [connection.original.dport for connection in found.get()] == [8080]
+    assert found.command == "cat /proc/net/nf_conntrack"
+
+
+def test_neither_conntrack_nor_proc(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "conntrack", says("", "conntrack: not found\n", 127))
+    cluster.say(NODE, "cat /proc/net", says("", "No such file\n", 1))
+    found = read_connections(cluster.nodes[NODE], ip_address(VIP), 8080)
+    assert found.failure == "conntrack is not installed on k8s-node1"
+    assert found.advice == "install conntrack on k8s-node1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure", "advice"),
+    [
+        (
+            says("", "sh: 1: ip: not found\n", 127),
+            "ip is not installed on k8s-node1",
+            "install iproute2 on k8s-node1",
+        ),
+        (
+            says("", "first\nCannot open netlink socket: denied\n", 1),
+            "`ip` exited with status 1: Cannot open netlink socket: denied",
+            "run it on k8s-node1 to see what it says",
+        ),
+        (says("", "", 137), "`ip` exited with status 137", "run it on k8s-node1 to see what it says"),
+        (
+            CommandTimeout("no end within 15 s"),
+            "no end within 15 s",
+            "see why it takes so long on k8s-node1",
+        ),
+        (NodeUnreachable("k8s-node1 is gone"), "k8s-node1 is gone", "see whether k8s-node1 is up"),
+        (ClusterError("the agent failed"), "the agent failed", "see whether k8s-node1 answers"),
+        (
+            NotRecorded("the bundle holds nothing of it"),
+            "the bundle holds nothing of it",
+            "record the run again with --k8snet-bundle",
+        ),
+        (
+            says("[{"),
+            "unreadable output: ",
+            "compare `ip -j -d addr show` with what this version of pytest-k8snet reads",
+        ),
+        (says(b"\xff"), "unreadable output: ", "compare `ip -j -d addr show` with"),
+    ],
+)
+def test_a_failed_probe_says_why_and_what_to_do(
+    cluster: FakeCluster, answer: Any, failure: str, advice: str
+) -> None:
+    cluster.say(NODE, "ip -j -d addr", answer)
+    node = observe_node(cluster, cluster.nodes[NODE], Intent())
+    assert node.interfaces.value is None
+    assert node.interfaces.failure.startswith(failure)
+    assert node.interfaces.advice.startswith(advice)
+    assert (node.interfaces.node, node.interfaces.command) == (NODE, "ip -j -d addr show")
+    assert node.uplink.failure == node.interfaces.failure, "what needed it fails with it"
+    with pytest.raises(NotObserved):
+        node.interfaces.get()
+    assert node.routes.get(), "the others go on"
