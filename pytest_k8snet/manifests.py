@@ -1,10 +1,13 @@
-"""Lab manifests as read from YAML files. STUB: interface only (owner: plugin helper)."""
+"""Lab manifests as read from YAML files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 
 class ManifestError(ValueError):
@@ -17,3 +20,76 @@ class Manifest:
     name: str
     body: Mapping[str, Any]
     source: str  #: file, as the user would name it
+
+    @property
+    def label(self) -> str:
+        """The object as an error names it: ``pod-src.yaml: Pod pod-src``."""
+        return f"{self.source}: {self.kind} {self.name}"
+
+
+def load(path: Path, source: str = "") -> list[Manifest]:
+    """All objects of one YAML file (several documents may be parted by ``---``), in order.
+
+    ``source`` is how errors name the file; its name if empty. Raises :class:`ManifestError` for a
+    file that can't be read, is not YAML, holds no object, or one without apiVersion, kind or
+    metadata.name.
+    """
+    source = source or path.name
+    try:
+        documents = list(yaml.load_all(path.read_bytes(), Loader=_Loader))
+    except OSError as error:
+        raise ManifestError(f"{source}: can't be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{source}: not YAML: {_in_one_line(error)}") from None
+    # An empty document is what a leading or trailing "---" leaves: kubectl skips it too.
+    found = [_manifest(body, source) for body in documents if body is not None]
+    if not found:
+        raise ManifestError(f"{source}: holds no object")
+    return found
+
+
+def load_all(paths: Iterable[Path]) -> list[Manifest]:
+    """The objects of several files, in the order of the files."""
+    return [manifest for path in paths for manifest in load(path)]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: the same key twice in one mapping is an error, not the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _in_one_line(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
+def _manifest(body: object, source: str) -> Manifest:
+    if not isinstance(body, dict):
+        raise ManifestError(f"{source}: an object is a mapping, this is {_yaml_name(body)}")
+    for key in ("apiVersion", "kind"):
+        if not isinstance(body.get(key), str) or not body[key]:
+            raise ManifestError(f"{source}: an object without {key}")
+    kind = body["kind"]
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict):
+        raise ManifestError(f"{source}: {kind} without metadata")
+    name = metadata.get("name")
+    if not isinstance(name, str) or not name:
+        raise ManifestError(f"{source}: {kind} without metadata.name")
+    return Manifest(kind, name, body, source)
+
+
+def _yaml_name(value: object) -> str:
+    return {list: "a list", str: "a string", bool: "a boolean"}.get(type(value), f"{value!r}")

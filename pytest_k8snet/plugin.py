@@ -1,0 +1,34 @@
+"""The ``pytest11`` entry point: options and markers; everything else only behind ``--k8snet``.
+
+This module and :mod:`pytest_k8snet.options` are imported by every pytest run in an environment that
+has the plugin installed, so they import nothing but pytest and light parts of the standard library.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_k8snet import options
+
+MARKERS = (
+    "pause: lab 1, the pause container and the network namespace it holds (k8snet)",
+    "pod_network: lab 2, a request between pods on two nodes, through the overlay (k8snet)",
+    "clusterip: lab 3, a request to a service's ClusterIP (k8snet)",
+    "nodeport: lab 4, a request from outside to a service's NodePort (k8snet)",
+    "disruptive: kills or adds containers; deselect with -m 'not disruptive' (k8snet)",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add(parser)
+
+
+# After pytest's own plugins (the terminal reporter is there), before xdist makes its session (it is
+# trylast) and so before its workers are handed the arguments.
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    if config.getoption("k8snet"):
+        from pytest_k8snet import session
+
+        session.enable(config)

@@ -1,0 +1,105 @@
+"""The cluster of one pytest process: opened on first use, closed whatever happens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_k8snet.clusters import choose
+
+if TYPE_CHECKING:
+    from pytest_k8snet.claims.verdict import Verdict
+    from pytest_k8snet.clusters.base import Cluster
+    from pytest_k8snet.evidence.observations import TracedRequest
+    from pytest_k8snet.intent import Intent
+    from pytest_k8snet.options import Settings
+
+
+class Run:
+    """What the fixtures of one process share. ``joins``: another process of the run began the bundle."""
+
+    def __init__(self, settings: Settings, *, joins: bool, say: Callable[[str], None]) -> None:
+        self.settings = settings
+        self._joins = joins
+        self._say = say  #: shows one step of setting up; "" when there is no step any more
+        self._cluster: Cluster | None = None
+        self._closed = False
+        self._ledgers: defaultdict[str, list[str]] = defaultdict(list)
+        self._untold: defaultdict[str, list[str]] = defaultdict(list)
+
+    def cluster(self) -> Cluster:
+        """Raises :class:`~pytest_k8snet.clusters.base.ClusterError` when it does not come up."""
+        if self._cluster is None:
+            with self.step(f"starting {self.settings.provider}"):
+                self._cluster = choose.open_cluster(
+                    self.settings.provider,
+                    intent=self.settings.intent(),
+                    kernel=self.settings.kernel,
+                    bundle=self.settings.bundle,
+                    join=self._joins,
+                    replay=self.settings.replay,
+                    progress=self._say,
+                )
+        return self._cluster
+
+    def intent(self) -> Intent:
+        """A replay is judged by the intent of the recorded run, unless another one was declared."""
+        if self.settings.provider == "replay":
+            return self.settings.intent(getattr(self.cluster(), "intent", None))
+        return self.settings.intent()
+
+    @property
+    def summary(self) -> str:
+        """The cluster in one line; "" before it is up."""
+        return self._cluster.info.summary if self._cluster is not None else ""
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        self._say(text)
+        try:
+            yield
+        finally:
+            self._say("")
+
+    def note(self, lab: str, request: TracedRequest, *, aside: bool = False) -> None:
+        """Keep the ledger of a lab's request for the reports; one ``aside`` is not told with failures."""
+        from pytest_k8snet.claims.ledger import Ledger
+
+        text = Ledger.of(request, self.intent()).text
+        self._untold[lab].append(text)
+        if not aside:
+            self._ledgers[lab].append(text)
+
+    def ledgers(self, lab: str) -> list[str]:
+        """What stands with each failure of a lab."""
+        return list(self._ledgers[lab])
+
+    def untold_ledgers(self, lab: str) -> list[str]:
+        """Those that no report carried yet."""
+        return self._untold.pop(lab, [])
+
+    def keep(self, test: str, claim: str, verdict: Verdict) -> None:
+        """Put a verdict into the run's bundle, if one is kept."""
+        if self._cluster is not None:
+            fields = dataclasses.asdict(verdict) | {"outcome": verdict.outcome.value}
+            self._cluster.tape.verdict(test, claim, fields)
+
+    def close(self) -> None:
+        if self._cluster is not None and not self._closed:
+            self._closed = True
+            try:
+                self._cluster.close()
+            finally:
+                self._cluster.tape.close()
+
+    def pytest_unconfigure(self) -> None:
+        # The fixture closes the cluster; an interrupt between its start and its fixture's end does not.
+        self.close()
+
+
+RUN = pytest.StashKey[Run]()

@@ -1,0 +1,73 @@
+"""Everything behind ``--k8snet``: checks what was asked for and registers the rest of the plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_k8snet import fixtures, options
+from pytest_k8snet.clusters import choose
+from pytest_k8snet.collection import Collection
+from pytest_k8snet.judging import Judging
+from pytest_k8snet.report.progress import Progress
+from pytest_k8snet.report.terminal import Terminal
+from pytest_k8snet.run import RUN, Run
+
+
+def enable(config: pytest.Config) -> None:
+    """Switch the plugin on for this process: the only one, xdist's controller, or one of its workers.
+
+    Raises :class:`pytest.UsageError` for a value that can't be used and for tools that are missing.
+    """
+    settings = options.read(config)
+    worker = hasattr(config, "workerinput")
+    starts = not worker and not config.option.collectonly
+    if starts and (missing := choose.problems(settings.provider, settings.kernel)):
+        raise pytest.UsageError(f"--k8snet: {'; '.join(missing)}")
+    distributes = _keep_labs_whole(config)
+    run = Run(settings, joins=worker, say=_say_nothing if worker else Progress(config))
+    config.stash[RUN] = run
+    register = config.pluginmanager.register
+    register(run, "k8snet-run")
+    register(fixtures, "k8snet-fixtures")
+    register(Collection(config, settings), "k8snet-collection")
+    register(Judging(run), "k8snet-judging")
+    if not worker:
+        register(Terminal(settings, config), "k8snet-terminal")
+        if settings.bundle is not None and distributes and starts:
+            register(SharedBundle(settings.bundle), "k8snet-bundle")
+
+
+def _say_nothing(step: str) -> None:
+    """A worker has no terminal."""
+
+
+def _keep_labs_whole(config: pytest.Config) -> bool:
+    """One worker a lab: pytest-xdist's default hands out single tests, and each worker would run every lab.
+
+    Returns whether this process distributes tests to workers.
+    """
+    mode = config.getoption("dist", "no")
+    if mode == "no" or not config.getoption("tx", None):
+        return False
+    if mode in ("load", "worksteal"):
+        config.option.dist = "loadfile"
+    return True
+
+
+class SharedBundle:
+    """The bundle that xdist's workers join: begun before the first of them, closed after the last."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        from pytest_k8snet.clusters.bundle import BundleTape
+
+        self._tape = BundleTape(self._directory)
+
+    def pytest_unconfigure(self) -> None:
+        if tape := getattr(self, "_tape", None):
+            tape.close()

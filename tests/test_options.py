@@ -1,0 +1,206 @@
+"""Options and ini values: how they become settings, and the one line that a bad value gets."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from pytest_k8snet import options
+from pytest_k8snet.clusters import choose
+from pytest_k8snet.intent import Intent
+
+
+def read(pytester: pytest.Pytester, *args: str, ini: str = "") -> options.Settings:
+    if ini:
+        pytester.makeini(f"[pytest]\n{ini}\n")
+    return options.read(pytester.parseconfig("--k8snet", *args))
+
+
+def refusal(pytester: pytest.Pytester, *args: str, ini: str = "") -> str:
+    with pytest.raises(pytest.UsageError) as caught:
+        read(pytester, *args, ini=ini)
+    (message,) = caught.value.args
+    assert "\n" not in message
+    return str(message)
+
+
+def test_the_document_is_the_default(pytester: pytest.Pytester) -> None:
+    settings = read(pytester)
+    assert (settings.provider, settings.kernel, settings.bundle, settings.replay) == (
+        "embedded",
+        "auto",
+        None,
+        None,
+    )
+    assert settings.intent() == Intent()
+    assert "auto" in settings.why
+
+
+def test_ini_values_are_overridden_by_options(pytester: pytest.Pytester) -> None:
+    ini = "k8snet_uplink = eth0\nk8snet_node_port = 31090\nk8snet_masquerade_all = yes\nk8snet_kernel = uml"
+    settings = read(pytester, "--k8snet-uplink=eth1", ini=ini)
+    assert settings.kernel == "uml"
+    assert settings.intent() == Intent(uplink="eth1", node_port=31090, masquerade_all=True)
+
+
+def test_every_intent_can_be_declared_to_a_recorded_run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "_check_directories", lambda settings: None)
+    settings = read(
+        pytester,
+        "--k8snet-replay=run",
+        "--k8snet-pod-cidr=10.244.0.0/16",
+        "--k8snet-interface-prefix=veth",
+        "--k8snet-role=master=a",
+        "--k8snet-role=node1=b",
+        ini="k8snet_encapsulation = vxlan-always\nk8snet_proxy_mode = ipvs\nk8snet_service_cidr = 10.0.0.0/16"
+        "\nk8snet_roles =\n    node2 = c",
+    )
+    assert settings.provider == "replay"
+    assert settings.replay == pytester.path / "run"
+    recorded = Intent(uplink="eth7", node_port=31099)
+    assert settings.intent(recorded) == Intent(
+        encapsulation="vxlan-always",
+        pod_cidr=IPv4Network("10.244.0.0/16"),
+        service_cidr=IPv4Network("10.0.0.0/16"),
+        uplink="eth7",
+        interface_prefix="veth",
+        proxy_mode="ipvs",
+        node_port=31099,
+        roles={"master": "a", "node1": "b"},
+    )
+
+
+def test_roles_from_ini(pytester: pytest.Pytester) -> None:
+    settings = read(pytester, ini="k8snet_roles =\n    master = k8s-master\n    node1=k8s-node1")
+    assert settings.intent().roles == {"master": "k8s-master", "node1": "k8s-node1"}
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["--k8snet-provider=docker"], "--k8snet-provider: 'docker' is not a provider; choose one of auto, "),
+        (["--k8snet-provider="], "--k8snet-provider: '' is not a provider"),
+        (["--k8snet-provider=kind"], "--k8snet-provider: provider 'kind' is not in this version yet"),
+        (["--k8snet-provider=kubeconfig"], "--k8snet-provider: provider 'kubeconfig' is not in this version"),
+        (
+            ["--k8snet-provider=replay"],
+            "--k8snet-provider: provider 'replay' needs a bundle: --k8snet-replay",
+        ),
+        (
+            ["--k8snet-provider=embedded", "--k8snet-replay=x"],
+            "--k8snet-provider: provider 'embedded' replays",
+        ),
+        (["--k8snet-kernel=linux"], "--k8snet-kernel: 'linux' is not a kernel; choose one of auto, "),
+        (["--k8snet-replay="], "--k8snet-replay: needs a directory"),
+        (["--k8snet-bundle="], "--k8snet-bundle: needs a directory"),
+        (["--k8snet-replay=a", "--k8snet-bundle=b"], "--k8snet-bundle: a replayed run is not recorded again"),
+        (["--k8snet-replay=gone"], "--k8snet-replay: "),
+        (["--k8snet-encapsulation=gre"], "--k8snet-encapsulation: 'gre' is not an encapsulation"),
+        (["--k8snet-encapsulation=none"], "--k8snet-encapsulation: 'none': the reference network"),
+        (["--k8snet-proxy-mode=ebpf"], "--k8snet-proxy-mode: 'ebpf' is not a proxy mode"),
+        (["--k8snet-proxy-mode=ipvs"], "--k8snet-proxy-mode: 'ipvs': the reference network"),
+        (["--k8snet-pod-cidr=20.96.0.0"], "--k8snet-pod-cidr: '20.96.0.0' has no prefix length"),
+        (["--k8snet-pod-cidr=20.96.0.1/12"], "--k8snet-pod-cidr: not a CIDR: 20.96.0.1/12 has host bits set"),
+        (["--k8snet-pod-cidr=x/12"], "--k8snet-pod-cidr: not a CIDR"),
+        (["--k8snet-pod-cidr=10.0.0.0/8"], "--k8snet-pod-cidr: pods' range 10.0.0.0/8 and services' range"),
+        (
+            ["--k8snet-service-cidr=20.0.0.0/8"],
+            "--k8snet-service-cidr: pods' range 20.96.0.0/12 and services'",
+        ),
+        (["--k8snet-pod-cidr=10.244.0.0/16"], "--k8snet-pod-cidr: '10.244.0.0/16': the reference network"),
+        (["--k8snet-service-cidr=fd00::/112"], "--k8snet-service-cidr: 'fd00::/112': the reference network"),
+        (["--k8snet-uplink=sixteen-letters-"], "--k8snet-uplink: 'sixteen-letters-' can't be"),
+        (["--k8snet-uplink=eth0"], "--k8snet-uplink: 'eth0': the uplink of the reference network is 'eth1'"),
+        (["--k8snet-interface-prefix="], "--k8snet-interface-prefix: '' can't be"),
+        (["--k8snet-interface-prefix=a/b"], "--k8snet-interface-prefix: 'a/b' can't be"),
+        (["--k8snet-interface-prefix=vethx"], "--k8snet-interface-prefix: 'vethx': the reference network"),
+        (["--k8snet-node-port=29999"], "--k8snet-node-port: '29999' is not a port in 30000-32767"),
+        (["--k8snet-node-port=32768"], "--k8snet-node-port: '32768' is not a port in 30000-32767"),
+        (["--k8snet-node-port=http"], "--k8snet-node-port: 'http' is not a port in 30000-32767"),
+        (["--k8snet-node-port=²"], "--k8snet-node-port: '²' is not a port in 30000-32767"),
+        (["--k8snet-role=node1"], "--k8snet-role: 'node1' is not ROLE=NODE"),
+        (["--k8snet-role=node1="], "--k8snet-role: 'node1=' is not ROLE=NODE"),
+        (
+            ["--k8snet-role=node3=x"],
+            "--k8snet-role: 'node3=x': 'node3' is not a role; choose one of master, ",
+        ),
+        (
+            ["--k8snet-role=node1=a", "--k8snet-role=node2=a"],
+            "--k8snet-role: node 'a' can't be both node1 and node2",
+        ),
+        (["--k8snet-role=node1=a", "--k8snet-role=node1=b"], "--k8snet-role: role 'node1' is given twice"),
+        (
+            ["--k8snet-role=node1=mine"],
+            "--k8snet-role: 'node1=mine': the node1 of the reference network is 'k8s-",
+        ),
+    ],
+)
+def test_a_bad_option(pytester: pytest.Pytester, args: list[str], line: str) -> None:
+    assert refusal(pytester, *args).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("ini", "line"),
+    [
+        ("k8snet_provider = docker", "k8snet_provider (tox.ini): 'docker' is not a provider"),
+        ("k8snet_encapsulation = gre", "k8snet_encapsulation (tox.ini): 'gre' is not an encapsulation"),
+        ("k8snet_node_port = 80", "k8snet_node_port (tox.ini): '80' is not a port in 30000-32767"),
+        ("k8snet_masquerade_all = perhaps", "k8snet_masquerade_all (tox.ini): "),
+        ("k8snet_pod_cidr =", "k8snet_pod_cidr (tox.ini): '' has no prefix length"),
+        ("k8snet_roles =\n    node1=a\n    node2=a", "k8snet_roles (tox.ini): node 'a' can't be both"),
+        ("k8snet_uplink = eth0", "k8snet_uplink (tox.ini): 'eth0': the uplink of the reference network"),
+    ],
+)
+def test_a_bad_ini_value(pytester: pytest.Pytester, ini: str, line: str) -> None:
+    assert refusal(pytester, ini=ini).startswith(line)
+
+
+def test_a_number_in_toml(pytester: pytest.Pytester) -> None:
+    pytester.makepyprojecttoml("[tool.pytest.ini_options]\nk8snet_node_port = 80\n")
+    assert refusal(pytester).startswith("k8snet_node_port (pyproject.toml): ")
+
+
+def test_a_bundle_goes_into_a_new_or_an_empty_directory(pytester: pytest.Pytester) -> None:
+    pytester.mkdir("empty")
+    assert read(pytester, "--k8snet-bundle=empty").bundle == pytester.path / "empty"
+    assert read(pytester, "--k8snet-bundle=new/deep").bundle == pytester.path / "new/deep"
+    assert not (pytester.path / "new").exists()
+
+
+@pytest.mark.parametrize("content", ["notes.txt", "bundle.json"])
+def test_a_bundle_overwrites_nothing(pytester: pytest.Pytester, content: str) -> None:
+    (pytester.mkdir("full") / content).write_text(json.dumps({"format": 1}))
+    assert refusal(pytester, "--k8snet-bundle=full").startswith("--k8snet-bundle: ")
+
+
+def test_a_bundle_needs_a_directory(pytester: pytest.Pytester) -> None:
+    (pytester.path / "file").write_text("")
+    assert "is not a directory" in refusal(pytester, "--k8snet-bundle=file")
+    assert "can't be written to" in refusal(pytester, "--k8snet-bundle=file/inside")
+
+
+@pytest.mark.parametrize(
+    ("asked", "replay", "chosen"),
+    [
+        ("auto", None, "embedded"),
+        ("embedded", None, "embedded"),
+        ("auto", "run", "replay"),
+        ("replay", "run", "replay"),
+    ],
+)
+def test_the_provider_and_why(asked: str, replay: str | None, chosen: str) -> None:
+    provider, why = choose.provider(asked, Path(replay) if replay else None)
+    assert provider == chosen
+    assert why
+
+
+def test_every_option_stands_in_the_help(pytester: pytest.Pytester) -> None:
+    text = pytester.runpytest_inprocess("--help").stdout.str()
+    for setting in options.SETTINGS:
+        assert setting.option in text
+        assert not setting.ini or setting.key in text
