@@ -17,11 +17,11 @@ lint:  ## ruff and mypy --strict
 
 bench:  ## medians over five runs (about three minutes)
 	@.ci/prepare
-	@.venv/bin/python benchmarks/run.py
+	@.venv/bin/python -m benchmarks.run
 
 stability:  ## ten runs, every other one killed at a random moment; looks for residue
 	@.ci/prepare
-	@.venv/bin/python benchmarks/interrupted.py
+	@.venv/bin/python -m benchmarks.interrupted
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -86,7 +86,7 @@ def test_a_command_out_of_time_says_what_it_last_said(play: Play) -> None:
         say({"id": header["id"], "exit": None, "stdout": 0, "timeout": 1}, b"still trying\n")
 
     client, _ = play(answer)
-    with pytest.raises(CommandTimeout, match="did not end within 1 s; its last words: still trying"):
+    with pytest.raises(CommandTimeout, match=r"did not end within 1 s; its last words: still trying"):
         client.run("k8s-node1", ["curl"], timeout=1)
 
 
@@ -158,7 +158,7 @@ def test_a_capture_that_ends_before_it_listens_says_why(play: Play) -> None:
 
     client, _ = play(answer)
     capture = client.spawn("k8s-node2", ["tcpdump"])
-    with pytest.raises(ClusterError, match="exit status 1 before it said 'listening on': .*No such device"):
+    with pytest.raises(ClusterError, match=r"exit status 1 before it said 'listening on': .*No such device"):
         capture.wait_for(b"listening on", timeout=2)
     assert capture.stop(timeout=1).exit_status == 1
 
@@ -166,5 +166,5 @@ def test_a_capture_that_ends_before_it_listens_says_why(play: Play) -> None:
 def test_a_capture_that_never_listens_has_a_deadline(play: Play) -> None:
     client, _ = play(silent)
     capture = client.spawn("k8s-node2", ["tcpdump"])
-    with pytest.raises(CommandTimeout, match="did not say 'listening on' within 0.05 s"):
+    with pytest.raises(CommandTimeout, match=r"did not say 'listening on' within 0.05 s"):
         capture.wait_for(b"listening on", timeout=0.05)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pytest_k8snet.embedded.framing import Decoder, encode
 
 FRAMES = st.lists(
-    st.tuples(st.dictionaries(st.text(max_size=5), st.integers(), max_size=3), st.binary(max_size=50)), max_size=5
+    st.tuples(st.dictionaries(st.text(max_size=5), st.integers(), max_size=3), st.binary(max_size=50)),
+    max_size=5,
 )
 
 

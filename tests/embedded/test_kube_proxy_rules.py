@@ -52,7 +52,10 @@ def test_services_and_node_ports_are_as_a_real_node_has_them() -> None:
 
 def test_three_endpoints_share_evenly() -> None:
     jumps = rules_of(parse_iptables_save(kube_proxy_rules.render(network(3))), "KUBE-SVC-E2FQLLMSLXOEFNG6")
-    assert ["--probability 0.33333333333" in jumps[0], "--probability 0.50000000000" in jumps[1]] == [True, True]
+    assert ["--probability 0.33333333333" in jumps[0], "--probability 0.50000000000" in jumps[1]] == [
+        True,
+        True,
+    ]
     assert "statistic" not in jumps[2]
 
 
