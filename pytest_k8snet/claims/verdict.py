@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
-from pytest_k8snet.evidence.reading import NotObserved
+from pytest_k8snet.evidence.reading import NotObserved, Reading
 
 P = ParamSpec("P")
 
@@ -73,6 +73,25 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
     return replace(found[0], seen="; ".join(dict.fromkeys(v.seen for v in found)))
 
 
+def typed_on(node: str, command: str) -> str:
+    """A command with the place where a person types it: ``"tcpdump -nn -i eth1  (on k8s-node2)"``."""
+    return f"{command}  (on {node})" if node and command else command
+
+
+def shown_by(reading: Reading[Any], interface: str = "") -> dict[str, str]:
+    """``where`` and ``command`` of a verdict that rests on ``reading``."""
+    return {
+        "where": f"{reading.node} {interface}".strip(),
+        "command": typed_on(reading.node, reading.command),
+    }
+
+
+def sentence(function: Callable[..., Verdict]) -> str:
+    """The claim in the lab's words: the first paragraph of its docstring, as one line."""
+    paragraph = (function.__doc__ or function.__name__).strip().split("\n\n")[0]
+    return " ".join(paragraph.split())
+
+
 def claim(function: Callable[P, Verdict]) -> Callable[P, Verdict]:
     """Mark ``function`` as a claim: evidence that was not observed makes it inconclusive."""
 
@@ -81,12 +100,11 @@ def claim(function: Callable[P, Verdict]) -> Callable[P, Verdict]:
         try:
             return function(*args, **kwargs)
         except NotObserved as missing:
-            sentence = (function.__doc__ or function.__name__).strip().splitlines()[0]
             return inconclusive(
-                sentence,
+                sentence(function),
                 missing.cause,
                 where=missing.node,
-                command=missing.command,
+                command=typed_on(missing.node, missing.command),
                 advice=missing.advice or "run the command by hand on that node; the claim needs its output",
             )
 
