@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import functools
 import importlib.util
 import json
@@ -125,6 +126,8 @@ class Kernel:
         self.read, from_agent_write = os.pipe()
         alive_read, self._alive = os.pipe()
         package = Path(__file__).resolve().parent
+        # The kernel inside sees this folder read-only: what is not compiled now is compiled at each start.
+        compileall.compile_dir(str(package), quiet=2)
         settings = {
             "kernel": kernel,
             "stream": [to_agent_read, from_agent_write],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ def test_frames_come_out_as_they_went_in_however_the_bytes_arrive(
 ) -> None:
     stream = b"".join(encode(header, body) for header, body in frames)
     decoder = Decoder()
-    out = []
+    out: list[tuple[dict[str, Any], bytes]] = []
     for start in range(0, len(stream), piece):
         out += decoder.feed(stream[start : start + piece])
     assert out == frames

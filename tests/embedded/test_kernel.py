@@ -23,14 +23,14 @@ def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_machine_is_told_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
     (problem,) = kernel.missing("uml")
     assert "aarch64" in problem
     assert "modprobe ipip" in problem
 
 
 def test_another_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
     assert kernel.missing("uml") == ["the reference network needs Linux, this is Darwin"]
 
 
@@ -53,7 +53,7 @@ def test_what_was_asked_for_never_falls_back(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_xdist_workers_take_different_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
     taken = set()
     for worker in ("gw0", "gw1", "gw2"):
         monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
