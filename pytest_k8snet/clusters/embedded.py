@@ -77,6 +77,7 @@ class EmbeddedCluster(Cluster):
         self._manifests: dict[tuple[str, str], Manifest] = {}
         self._proxies: dict[str, int] = {}
         self._held: list[int] = []
+        self._rules = b""
         self._app = str(Path(description.__file__).resolve().parent / "app.py")
         self.roles = {node.role: node.name for node in network.nodes}
         self.nodes = {node.name: EmbeddedNode(self, node.name) for node in network.nodes}
@@ -130,7 +131,6 @@ class EmbeddedCluster(Cluster):
             raise
 
     def apply(self, manifests: Sequence[Manifest], timeout: float = 60.0) -> None:
-        before = dict(self.network.services), dict(self.network.pods)
         for manifest in manifests:
             namespace = manifest.body["metadata"].get("namespace", "default")
             known = self._manifests.get((manifest.kind, manifest.name))
@@ -145,19 +145,20 @@ class EmbeddedCluster(Cluster):
             else:
                 self.network.services[manifest.name] = self._plan_service(manifest, namespace)
             self._manifests[manifest.kind, manifest.name] = manifest
-        if before != (self.network.services, self.network.pods):
-            self._sync_rules()
+        self._sync_rules()
 
     def delete(self, manifests: Sequence[Manifest], timeout: float = 30.0) -> None:
+        going: list[PodPlan] = []
         for manifest in manifests:
             if self._manifests.pop((manifest.kind, manifest.name), None) is None:
                 continue
             if manifest.kind == "Pod":
-                plan = self.network.pods.pop(manifest.name)
-                self.client.ask("delete", node=plan.node, pod=plan.name, timeout=timeout)
+                going.append(self.network.pods.pop(manifest.name))
             else:
                 del self.network.services[manifest.name]
-        self._sync_rules()
+        self._sync_rules()  # endpoints go before their pods, as in a cluster
+        for plan in going:
+            self.client.ask("delete", node=plan.node, pod=plan.name, timeout=timeout)
 
     def close(self) -> None:
         self.client.close()
@@ -203,6 +204,8 @@ class EmbeddedCluster(Cluster):
     def _sync_rules(self) -> None:
         """What kube-proxy does after a change: rules on every node, sockets for the NodePorts."""
         rules = kube_proxy_rules.render(self.network, masquerade_all=self._intent.masquerade_all).encode()
+        if rules == self._rules:
+            return
         ports = sorted(
             port[3]
             for service in self.network.services.values()
@@ -217,7 +220,7 @@ class EmbeddedCluster(Cluster):
                 self._proxies[node.name] = self.client.ask(
                     "hold", node=node.name, ports=ports, name="kube-proxy"
                 )
-        self._held = ports
+        self._held, self._rules = ports, rules
 
     def _exec(self, pod: str, container: str, argv: Sequence[str], *, timeout: float) -> CommandResult:
         plan = self.network.pods.get(pod)

@@ -34,7 +34,7 @@ from pytest_k8snet.probes.commands import derive, failed_as, read_objects, unrea
 from pytest_k8snet.probes.nodes import observe_node, read_node_objects, read_route_to, underlay_address
 from pytest_k8snet.probes.pods import find_pod, observe_pod, pod_address, read_pods
 from pytest_k8snet.probes.requests import Client, ask, ask_often, from_node, from_pod, url
-from pytest_k8snet.probes.traces import trace_from_node, trace_from_pod
+from pytest_k8snet.probes.traces import Question, trace_from_node, trace_from_pod
 
 if TYPE_CHECKING:
     from pytest_k8snet.manifests import Manifest
@@ -99,13 +99,18 @@ def observe_pod_network(cluster: Cluster, intent: Intent) -> PodNetworkLab:
     nodes = _Nodes(cluster, intent)
     source, target = _pods(cluster, nodes, (SOURCE, TARGET))
     source_node, target_node = cluster.nodes[source.node.name], cluster.nodes[target.node.name]
+    request, large = trace_from_pod(
+        cluster,
+        source,
+        target,
+        questions=(Question("request", PATH), Question("large", LARGE, discard=True)),
+        target_port=PORT,
+    )
     return PodNetworkLab(
         source=source,
         target=target,
-        request=trace_from_pod(cluster, source, target, label="request", target_port=PORT, path=PATH),
-        large=trace_from_pod(
-            cluster, source, target, label="large", target_port=PORT, path=LARGE, discard=True
-        ),
+        request=request,
+        large=large,
         to_target=read_route_to(source_node, pod_address(target.pod)),
         to_source=read_route_to(target_node, pod_address(source.pod)),
         pools=read_objects(cluster, "ippools", objects.parse_ippools),
@@ -123,16 +128,15 @@ def observe_clusterip(cluster: Cluster, intent: Intent) -> ClusterIPLab:
     nodes = _Nodes(cluster, intent)
     nodes.named(find_pod(cluster, SOURCE, pods).node, rules=True)
     source, target = _pods(cluster, nodes, (SOURCE, TARGET), pods, inside=False)
-    request = trace_from_pod(
+    (request,) = trace_from_pod(
         cluster,
         source,
         target,
-        label="request",
+        questions=(Question("request", PATH),),
         asked_ip=service.cluster_ip,
         asked_port=service.ports[0].port,
         asked_name=CLUSTERIP,
         target_port=_target_port(service),
-        path=PATH,
     )
     return ClusterIPLab(
         source=source,
@@ -152,15 +156,14 @@ def observe_nodeport(cluster: Cluster, intent: Intent) -> NodePortLab:
     master, entry = nodes.role("master"), nodes.role("node2")
     (target,) = _pods(cluster, nodes, (TARGET,), pods, inside=False)
     everywhere = tuple(nodes.named(name) for name in dict.fromkeys(cluster.roles.values()))
-    request = trace_from_node(
+    (request,) = trace_from_node(
         cluster,
         master,
         entry,
         target,
-        label="request",
+        questions=(Question("request", PATH),),
         node_port=intent.node_port,
         target_port=_target_port(service),
-        path=PATH,
     )
     client = from_node(cluster.nodes[master.name])
     asked = []
@@ -225,17 +228,17 @@ def trace_between(
     """Any pod asks any pod, or the service address ``asked`` that leads to it: for tests that users write."""
     nodes = _Nodes(cluster, intent, rules=True)
     one, other = _pods(cluster, nodes, (source, target), inside=False)
-    return trace_from_pod(
+    (request,) = trace_from_pod(
         cluster,
         one,
         other,
-        label=f"{source}-{target}-{asked_port or port}{path}",
+        questions=(Question(f"{source}-{target}-{asked_port or port}{path}", path),),
         target_port=port,
-        path=path,
         asked_ip=asked,
         asked_port=asked_port,
         container=container,
     )
+    return request
 
 
 def _pods(

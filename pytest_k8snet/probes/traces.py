@@ -1,8 +1,9 @@
-"""One request, seen at every point of its path at once, and in conntrack right after."""
+"""Requests, seen at every point of their path at once, and in conntrack right after."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pytest_k8snet.clusters.base import Cluster, Node
 from pytest_k8snet.evidence import conntrack
@@ -17,46 +18,63 @@ from pytest_k8snet.probes.pods import pod_address
 from pytest_k8snet.probes.requests import Client, ask, from_node, from_pod, url
 
 
+@dataclass(frozen=True)
+class Question:
+    """One request of a trace. ``label`` names it within its lab; ``discard`` throws its body away."""
+
+    label: str
+    path: str
+    discard: bool = False
+
+
 def trace(
     cluster: Cluster,
     *,
-    label: str,
+    questions: Sequence[Question],
     client: Client,
     client_ip: IPAddress,
     asked_ip: IPAddress,
     asked_port: int,
-    path: str,
     target: PodEvidence,
     target_port: int,
     points: Sequence[Point],
     entry: NodeEvidence,
     asked_name: str = "",
-    discard: bool = False,
-) -> TracedRequest:
-    """Request ``asked_ip:asked_port`` from ``client`` while every one of ``points`` captures.
+) -> tuple[TracedRequest, ...]:
+    """Ask ``asked_ip:asked_port`` from ``client``, one question after the other, while every one of
+    ``points`` captures; one set of captures serves them all (starting four tcpdumps costs more than a
+    request), and their tokens keep them apart.
 
-    ``label`` names the request within its lab, in its token and in the names of its captures.
-    ``entry`` is the node where the destination is translated: its conntrack is read as soon as the answer
-    is there, while the kernel still knows the connection.
+    The first question's label names the captures. ``entry`` is the node where the destination is
+    translated: its conntrack is read as soon as the answers are there, while the kernel still knows the
+    connections.
     """
-    token = cluster.tape.token(label)
-    label = token.removeprefix(f"{cluster.tape.run_id}-")
-    with capturing(cluster, points, pcap=label, filter=flow_filter((asked_port, target_port))) as captures:
-        answer = ask(client, url(asked_ip, asked_port, path), token, discard=discard)
+    prefix = f"{cluster.tape.run_id}-"
+    tokens = [cluster.tape.token(question.label) for question in questions]
+    pcap = tokens[0].removeprefix(prefix)
+    urls = [url(asked_ip, asked_port, question.path) for question in questions]
+    with capturing(cluster, points, pcap=pcap, filter=flow_filter((asked_port, target_port))) as captures:
+        answers = [
+            ask(client, where, token, discard=question.discard)
+            for where, token, question in zip(urls, tokens, questions, strict=True)
+        ]
         connections = read_connections(cluster.nodes[entry.name], asked_ip, asked_port)
-    return TracedRequest(
-        name=f"{client.name} -> {asked_name or asked_ip}:{asked_port}{path}",
-        token=token,
-        path=path,
-        client_ip=client_ip,
-        asked_ip=asked_ip,
-        asked_port=asked_port,
-        target=target,
-        target_port=target_port,
-        answer=answer,
-        points=captures.points,
-        entry=entry,
-        connections=connections,
+    return tuple(
+        TracedRequest(
+            name=f"{client.name} -> {asked_name or asked_ip}:{asked_port}{question.path}",
+            token=token,
+            path=question.path,
+            client_ip=client_ip,
+            asked_ip=asked_ip,
+            asked_port=asked_port,
+            target=target,
+            target_port=target_port,
+            answer=answer,
+            points=captures.points,
+            entry=entry,
+            connections=connections,
+        )
+        for question, token, answer in zip(questions, tokens, answers, strict=True)
     )
 
 
@@ -65,27 +83,24 @@ def trace_from_pod(
     source: PodEvidence,
     target: PodEvidence,
     *,
-    label: str,
+    questions: Sequence[Question],
     target_port: int,
-    path: str,
     asked_ip: IPAddress | None = None,
     asked_port: int | None = None,
     asked_name: str = "",
     container: str = "",
-    discard: bool = False,
-) -> TracedRequest:
+) -> tuple[TracedRequest, ...]:
     """From a pod to a pod, or to ``asked_ip:asked_port`` that leads there (a service): source veth, source
     uplink, target uplink, target veth."""
     client_ip, target_ip = pod_address(source.pod), pod_address(target.pod)
     return trace(
         cluster,
-        label=label,
+        questions=questions,
         client=from_pod(cluster, source.pod, container),
         client_ip=client_ip,
         asked_ip=asked_ip or target_ip,
         asked_port=asked_port or target_port,
         asked_name=asked_name or ("" if asked_ip else target.pod.name),
-        path=path,
         target=target,
         target_port=target_port,
         points=(
@@ -95,7 +110,6 @@ def trace_from_pod(
             Point("target-veth", target.node, host_interface(target.node, target_ip)),
         ),
         entry=source.node,
-        discard=discard,
     )
 
 
@@ -105,21 +119,19 @@ def trace_from_node(
     entry: NodeEvidence,
     target: PodEvidence,
     *,
-    label: str,
+    questions: Sequence[Question],
     node_port: int,
     target_port: int,
-    path: str,
-) -> TracedRequest:
+) -> tuple[TracedRequest, ...]:
     """From a node to ``entry``'s NodePort: client uplink, entry uplink, target uplink, target veth."""
     return trace(
         cluster,
-        label=label,
+        questions=questions,
         client=from_node(cluster.nodes[client.name]),
         client_ip=underlay_address(client),
         asked_ip=underlay_address(entry),
         asked_port=node_port,
         asked_name=entry.name,
-        path=path,
         target=target,
         target_port=target_port,
         points=(

@@ -44,7 +44,7 @@ def test_a_whole_capture(cluster: FakeCluster, waited: list[float]) -> None:
     assert isinstance(run, CaptureRun)
     assert len(run.capture.packets) == run.received == len(FLOW)
     assert run.dropped == 0
-    assert waited == [SETTLE, SETTLE]
+    assert waited == [SETTLE]
 
 
 def test_what_tcpdump_is_asked(cluster: FakeCluster) -> None:

@@ -17,9 +17,10 @@ def main() -> None:
     with open(sys.argv[2]) as handle:
         settings: dict[str, Any] = {"kernel": sys.argv[1], **json.load(handle)}
     sys.path[:0] = settings["paths"]
-    from pytest_k8snet.embedded.agent.boot import open_stream, prepare
+    from pytest_k8snet.embedded.agent.boot import light_pyroute2, open_stream, prepare
 
     prepare(settings)
+    light_pyroute2()
     from pytest_k8snet.embedded.agent.stream import Agent  # pyroute2 reads /proc while it is imported
 
     read, write = open_stream(settings)

@@ -84,13 +84,14 @@ class Reaper:
 
     def wait(self, pid: int, deadline: float) -> int | None:
         """Exit status of ``pid``, or None at ``deadline`` (monotonic seconds). Tells no watcher meanwhile."""
-        while True:
+        if pid not in self._ended:
+            handle = os.pidfd_open(pid)
+            try:
+                select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+            finally:
+                os.close(handle)
             self.collect(tell=False)
-            if pid in self._ended:
-                return self._ended.pop(pid)
-            if time.monotonic() >= deadline:
-                return None
-            time.sleep(0.003)
+        return self._ended.pop(pid, None)
 
     def call(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 20.0) -> bytes:
         """Run to the end for the agent's own needs; its output. Raises OSError when it fails or hangs."""

@@ -9,7 +9,7 @@ import socket
 import struct
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2.iproute.linux import IPRoute
 
 from pytest_k8snet.embedded.agent.syscalls import network_namespace
 

@@ -19,8 +19,7 @@ from pytest_k8snet.embedded.agent.pods import Pods
 from pytest_k8snet.embedded.framing import Decoder, encode
 
 NAMESPACES = (
-    syscalls.CLONE_NEWPID
-    | syscalls.CLONE_NEWNET
+    syscalls.CLONE_NEWNET
     | syscalls.CLONE_NEWNS
     | syscalls.CLONE_NEWUTS
     | syscalls.CLONE_NEWIPC
@@ -29,33 +28,26 @@ NAMESPACES = (
 
 
 def start(name: str) -> tuple[int, socket.socket]:
-    """Fork the node; its pid (as the caller sees it) and the agent's end of its socket."""
+    """Fork the node; its pid (as the caller sees it) and the agent's end of its socket.
+
+    Returns once the node is in its own namespaces. OSError when it can't be made.
+    """
     ours, theirs = socket.socketpair()
-    read, write = os.pipe()
-    middle = os.fork()
-    if middle == 0:
+    pid = syscalls.fork_in_new_pid_namespace()
+    if pid == 0:
         try:
             ours.close()
             syscalls.unshare(NAMESPACES)
-            pid = os.fork()  # only children enter the new PID namespace
-            if pid == 0:
-                os.close(read)
-                os.close(write)
-                NodeAgent(name, theirs).serve()
-            else:
-                os.write(write, str(pid).encode())
+            theirs.send(b"+")
+            NodeAgent(name, theirs).serve()
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(0)
-    os.close(write)
     theirs.close()
-    said = os.read(read, 32)
-    os.close(read)
-    os.waitpid(middle, 0)
-    if not said:
+    if not ours.recv(1):
         raise OSError(f"node {name} did not start")
-    return int(said), ours
+    return pid, ours
 
 
 class NodeAgent:

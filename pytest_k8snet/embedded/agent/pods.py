@@ -49,11 +49,10 @@ class Pods:
 
     def delete(self, name: str) -> None:
         pod = self._pods.pop(name)
+        # The link first: it would go by itself a moment after the sandbox, and nobody could say when.
+        self._links.delete(pod.wish["veth"])
         for identifier in (*pod.ids.values(), pod.sandbox):
             containers.remove(self._reaper, identifier)
-        veth = pod.wish["veth"]
-        if self._links.exists(veth):  # it goes with the namespace of its peer, but a moment later
-            self._links.delete(veth)
 
     def container(self, pod: str, name: str) -> str:
         """Id of a running container. KeyError if there is none."""

@@ -81,6 +81,20 @@ def insert_module(path: str) -> None:
         os.close(descriptor)
 
 
+def fork_in_new_pid_namespace() -> int:
+    """fork(2), the child being process 1 of a PID namespace of its own; the caller stays in its own."""
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    try:
+        unshare(CLONE_NEWPID)
+        pid = os.fork()
+        if pid != 0:
+            # A process may prepare one PID namespace only, until it has gone back to its own.
+            _check(_libc.setns(home, CLONE_NEWPID), "setns back")
+        return pid
+    finally:
+        os.close(home)
+
+
 @contextmanager
 def network_namespace(path: str) -> Iterator[None]:
     """Be in the network namespace at ``path`` (``/proc/PID/ns/net``); sockets opened there stay there."""
