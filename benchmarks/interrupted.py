@@ -8,6 +8,7 @@ temporary folder must be as before. Exit status 1 when anything is left or a cle
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
 import subprocess
@@ -22,10 +23,11 @@ PATIENCE = 10.0  #: seconds for the launcher to clean up after a kill
 
 def one(index: int, rng: random.Random, folder: str) -> str:
     """One run; "" or what went wrong."""
-    before = Snapshot.take()
+    before = Snapshot.take(folder)
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "--k8snet", "-q"],
         cwd=folder,
+        env=os.environ | {"TMPDIR": folder},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

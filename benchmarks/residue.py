@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 #: Counters and clocks that change by themselves.
 RESTLESS = {"stats", "stats64", "expires", "valid_life_time", "preferred_life_time"}
-#: Words in a command line that mark a process as ours.
-OURS = ("linux.uml", "pytest_k8snet/embedded", "tcpdump -i")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Links, routes, rules, mounts, our processes, our temporary folders."""
+    """Links, routes, rules, mounts; in ``temporary``, folders; processes that know that folder.
+
+    ``temporary`` is the TMPDIR that the run under test was given, and no other run: it stands in the
+    environment or in the command line of every process that the run starts on the host.
+    """
+
+    temporary: str
 
     network: str
     rules: str
@@ -27,22 +30,23 @@ class Snapshot:
     folders: frozenset[str]
 
     @classmethod
-    def take(cls) -> Snapshot:
+    def take(cls, temporary: str) -> Snapshot:
         network = [
             _json("ip", "-j", *what)
             for what in (("link",), ("addr",), ("route", "show", "table", "all"), ("rule",), ("netns",))
         ]
         return cls(
+            temporary,
             json.dumps(network, sort_keys=True),
             "".join(_text(f"iptables-{kind}-save") for kind in ("legacy", "nft")),
             Path("/proc/self/mounts").read_text(),
-            frozenset(_our_processes()),
-            frozenset(name for name in os.listdir(tempfile.gettempdir()) if name.startswith("k8snet-")),
+            frozenset(_processes(temporary)),
+            frozenset(name for name in os.listdir(temporary) if name.startswith("k8snet-")),
         )
 
     def left_behind(self) -> str:
         """What differs now from this snapshot, in words; "" when nothing does."""
-        now = Snapshot.take()
+        now = Snapshot.take(self.temporary)
         found = [
             f"{name} differ"
             for name in ("network", "rules", "mounts")
@@ -73,16 +77,18 @@ def _still(value: Any) -> Any:
     return value
 
 
-def _our_processes() -> list[int]:
+def _processes(temporary: str) -> list[int]:
+    """Processes started by a run in ``temporary``, except zombies (their parent has not looked yet)."""
     found = []
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        known = b""
+        for file in ("cmdline", "environ"):
             try:
-                words = (
-                    Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                )
+                known += Path(f"/proc/{entry}/{file}").read_bytes()
             except OSError:
-                continue
-            if any(mark in words for mark in OURS) and "pytest --k8snet" not in words:
-                found.append(int(entry))
+                continue  # gone meanwhile, or another user's
+        if temporary.encode() in known:
+            found.append(int(entry))
     return found

@@ -148,9 +148,8 @@ def main() -> None:
     paired = [a - b for a, b in zip(with_, without, strict=True)]
     print(f"{statistics.median(paired) * 1000:8.1f}ms {'':19}  pytest --co, median of the paired differences")
     print(f"{peak:7.0f}MiB {'':19}  peak memory of a whole run (proportional set size, all processes)")
-    print(
-        f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:7.0f}MiB {'':19}  largest one process"
-    )
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"{largest:7.0f}MiB {'':19}  largest single process (resident)")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -42,9 +43,11 @@ class Finished:
     left_behind: str
 
 
-def start(folder: Path, *extra: str) -> subprocess.Popen[str]:
+def start(folder: Path, *extra: str, temporary: str | None = None) -> subprocess.Popen[str]:
     """``pytest --k8snet`` in ``folder``, away from this session's plugins' environment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    if temporary is not None:
+        environment["TMPDIR"] = temporary
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "--k8snet", *extra],
         cwd=folder,
@@ -65,11 +68,18 @@ def settled(before: Snapshot) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def temporary() -> Iterator[str]:
+    """A TMPDIR for this file's runs alone (a short path: a Unix socket's name has room for 107 bytes)."""
+    with tempfile.TemporaryDirectory(prefix="runs-") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, temporary: str) -> Finished:
     """One whole, healthy run with everything kept."""
     folder = tmp_path_factory.mktemp("run")
-    before = Snapshot.take()
-    process = start(folder, "-v", "--k8snet-bundle", "kept", "--junitxml", "junit.xml")
+    before = Snapshot.take(temporary)
+    process = start(folder, "-v", "--k8snet-bundle", "kept", "--junitxml", "junit.xml", temporary=temporary)
     out, _ = process.communicate(timeout=300)
     return Finished(process.returncode, out, folder / "kept", folder / "junit.xml", before.left_behind())
 
@@ -166,15 +176,15 @@ def test_the_kept_run_is_judged_again_without_a_kernel(finished: Finished, tmp_p
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Snapshot]]:
+def running(tmp_path: Path, temporary: str) -> Iterator[tuple[subprocess.Popen[str], Snapshot]]:
     """A run under way, its kernel up and its first claim judged, and the machine as it was before."""
-    before = Snapshot.take()
-    process = start(tmp_path, "-v")
+    before = Snapshot.take(temporary)
+    process = start(tmp_path, "-v", temporary=temporary)
     assert process.stdout is not None
     for line in process.stdout:
         if "test_one_sandbox" in line:
             break
-    assert before.left_behind(), "nothing of ours runs: the checks below would prove nothing"
+    assert "folder k8snet-" in before.left_behind(), "no kernel of ours runs: the checks would prove nothing"
     yield process, before
     process.kill()
     process.wait()
