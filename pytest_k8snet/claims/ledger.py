@@ -71,16 +71,30 @@ class Ledger:
 
     @cached_property
     def opening(self) -> int | None:
-        """Sequence number of the client's first SYN, where no capture holds the request itself."""
+        """Sequence number of the client's first SYN, where the request itself was never sent.
+
+        None where a capture holds the request, and where the client was answered: a request that was
+        answered was sent, and not having seen it is no reason to take another connection for it. The
+        SYN of a connection that carries something is another request's.
+        """
+        if self.answered:
+            return None
         token = self.request.token.encode()
         captures = [hop.capture for hop in self.hops if hop.readable]
         if any(_carries(packet, token) for capture in captures for packet in capture.packets):
             return None
+        used = {
+            (packet.ip.src, packet.tcp.sport)
+            for capture in captures
+            for packet in capture.packets
+            if packet.tcp is not None and packet.tcp.payload
+        }
         for capture in captures:
             for packet in capture.packets:
                 if (
                     packet.tcp is not None
                     and _opens(packet.tcp)
+                    and (packet.ip.src, packet.tcp.sport) not in used
                     and packet.ip.src == self.request.client_ip
                     and (packet.ip.dst, packet.tcp.dport) == (self.request.asked_ip, self.request.asked_port)
                 ):

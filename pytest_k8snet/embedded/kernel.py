@@ -60,6 +60,9 @@ def namespaces_work() -> str:
     if os.getuid() != 0:
         # In a user namespace of one user, tcpdump's -Z has no group list to change: no capture, no lab.
         return "only root can make namespaces that tcpdump and crun accept"
+    if not os.path.isdir("/sys/module/ipip"):
+        # Trying would load the module, and a tunl0 would appear on the host's own network.
+        return "its ipip module is not loaded (modprobe ipip)"
     trial = [
         unshare,
         "--net",

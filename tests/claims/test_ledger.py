@@ -288,6 +288,18 @@ class TestNeverOpened:
             cut = with_point(cut, point.id, other)
         assert ledger(cut).opening is None
 
+    def test_an_answered_request_has_no_stand_in(self, cut: TracedRequest) -> None:
+        answered = replace(cut, answer=pod_request().answer)
+        assert ledger(answered).opening is None
+        assert_broken(ledger(answered).hop("target-uplink").shows(IN_TUNNEL))
+
+    def test_the_syn_of_another_request_is_not_ours(self, cut: TracedRequest) -> None:
+        """Requests that share one set of captures: the first went through, the second was never seen."""
+        shared = replace(silent(pod_request()), token="k8snet-7f3a-large")
+        book = ledger(shared)
+        assert book.opening is None
+        assert not any(hop.sightings for hop in book.hops)
+
 
 class TestRows:
     def marked(self, book: Ledger) -> LedgerRow:
