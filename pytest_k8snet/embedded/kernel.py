@@ -190,10 +190,11 @@ class Kernel:
 
 
 def pick_cpu() -> int:
-    """One of this process's CPUs for User-Mode Linux: another one for each xdist worker."""
+    """One of this process's CPUs for User-Mode Linux: another one for each xdist worker, any other time
+    as the process's number falls, so that runs side by side seldom share one."""
     cpus = sorted(os.sched_getaffinity(0))
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    return cpus[-1 - (int(worker) if worker.isdigit() else 0) % len(cpus)]
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    return cpus[(int(worker) if worker.isdigit() else os.getpid()) % len(cpus)]
 
 
 def import_paths(package: Path) -> list[str]:
