@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from pytest_k8snet.manifests import Manifest, ManifestError, load_all
-from pytest_k8snet.options import Settings
+from pytest_k8snet.settings import Settings
 
 BUNDLED = ("pause", "pod_network", "clusterip", "nodeport")  #: in the document's order
 MANIFESTS = "K8SNET_MANIFESTS"  #: module constant: paths of further manifests, relative to the test file

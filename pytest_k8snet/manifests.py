@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def load(path: Path, source: str = "") -> list[Manifest]:
     """
     source = source or path.name
     try:
-        documents = list(yaml.load_all(path.read_bytes(), Loader=_Loader))
+        documents = _documents(path.read_bytes())
     except OSError as error:
         raise ManifestError(f"{source}: can't be read: {error.strerror}") from None
     except yaml.YAMLError as error:
@@ -51,6 +52,13 @@ def load(path: Path, source: str = "") -> list[Manifest]:
 def load_all(paths: Iterable[Path]) -> list[Manifest]:
     """The objects of several files, in the order of the files."""
     return [manifest for path in paths for manifest in load(path)]
+
+
+@cache
+def _documents(content: bytes) -> tuple[Any, ...]:
+    # A lab's files are read when tests are collected and again when it is set up, and the labs share pods:
+    # parsing each content once saves a replay 0.05 s. Nothing changes a manifest's body.
+    return tuple(yaml.load_all(content, Loader=_Loader))
 
 
 class _Loader(yaml.SafeLoader):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_k8snet.clusters.base import Cluster
     from pytest_k8snet.evidence.observations import TracedRequest
     from pytest_k8snet.intent import Intent
-    from pytest_k8snet.options import Settings
+    from pytest_k8snet.settings import Settings
 
 
 class Run:

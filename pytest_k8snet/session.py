@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8snet import fixtures, options
+from pytest_k8snet import fixtures
 from pytest_k8snet.clusters import choose
 from pytest_k8snet.collection import Collection
 from pytest_k8snet.judging import Judging
 from pytest_k8snet.report.progress import Progress
 from pytest_k8snet.report.terminal import Terminal
 from pytest_k8snet.run import RUN, Run
+from pytest_k8snet.settings import read as read_settings
 
 
 def enable(config: pytest.Config) -> None:
@@ -20,7 +21,7 @@ def enable(config: pytest.Config) -> None:
 
     Raises :class:`pytest.UsageError` for a value that can't be used and for tools that are missing.
     """
-    settings = options.read(config)
+    settings = read_settings(config)
     worker = hasattr(config, "workerinput")
     starts = not worker and not config.option.collectonly
     if starts and (missing := choose.problems(settings.provider, settings.kernel)):
@@ -57,7 +58,10 @@ def _keep_labs_whole(config: pytest.Config) -> bool:
 
 
 class SharedBundle:
-    """The bundle that xdist's workers join: begun before the first of them, closed after the last."""
+    """The bundle that xdist's workers join, begun by the first that has something to keep.
+
+    The controller sees to it that the directory is free before they start, and says when all is done.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from pytest_k8snet import options
+from pytest_k8snet import settings as settings_module
 from pytest_k8snet.clusters import choose
 from pytest_k8snet.intent import Intent
+from pytest_k8snet.settings import Settings
 
 
-def read(pytester: pytest.Pytester, *args: str, ini: str = "") -> options.Settings:
+def read(pytester: pytest.Pytester, *args: str, ini: str = "") -> Settings:
     if ini:
         pytester.makeini(f"[pytest]\n{ini}\n")
-    return options.read(pytester.parseconfig("--k8snet", *args))
+    return settings_module.read(pytester.parseconfig("--k8snet", *args))
 
 
 def refusal(pytester: pytest.Pytester, *args: str, ini: str = "") -> str:
@@ -49,7 +51,8 @@ def test_ini_values_are_overridden_by_options(pytester: pytest.Pytester) -> None
 def test_every_intent_can_be_declared_to_a_recorded_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "_check_directories", lambda settings: None)
+    roles = {"master": "a", "node1": "b", "node2": "c"}
+    monkeypatch.setattr(settings_module, "_recorded_roles", lambda replay: roles)
     settings = read(
         pytester,
         "--k8snet-replay=run",

@@ -31,14 +31,20 @@ def client_port(ledger: Ledger) -> int:
     """
     request = ledger.request
     asked = tcp(src=request.client_ip, dst=(request.asked_ip, request.asked_port))
+    unread = []
     for hop in ledger.hops:
-        if hop.point.id in _FIRST_POINTS and hop.readable:
-            for packet in hop.sightings:
+        if hop.point.id in _FIRST_POINTS:
+            try:
+                sightings = hop.sightings
+            except NotObserved as missing:
+                unread.append(missing.cause)
+                continue
+            for packet in sightings:
                 if asked.matches(packet) and packet.tcp is not None:
                     return packet.tcp.sport
     first = ledger.hops[0] if ledger.hops else None
     raise NotObserved(
-        f"no capture shows which port {request.client_ip} sent the request from",
+        "; ".join([f"no capture shows which port {request.client_ip} sent the request from", *unread]),
         node=first.node.name if first else "",
         command=first.point.run.command if first else "",
         advice="the request must be seen as its client sent it before its connection can be looked up",

@@ -12,7 +12,7 @@
 ``finished`` and does not list the labs that were open, and in those a last line without its newline is
 passed over. Labs that were closed are listed with their number of records and must be whole.
 
-Under pytest-xdist each worker joins the bundle of the session; a lab that two workers ran is kept twice
+Under pytest-xdist the workers of a session join one bundle; a lab that two workers ran is kept twice
 (``<lab>``, ``<lab>.2``), each part whole on its own.
 """
 
@@ -51,7 +51,9 @@ class BundleError(ClusterError):
 class BundleTape(LabTape):
     """Runs everything and keeps it in ``directory``, which must be empty or not exist yet.
 
-    ``join`` adds to a bundle that another process of the same run began (pytest-xdist's workers).
+    Nothing is written before there is something to keep: a run that ends before its cluster is up leaves
+    nothing behind that the next one would be refused for. Several processes of one run (pytest-xdist) share
+    a bundle: those that ``join`` begin it or add to it, the one that doesn't says when it is finished.
     Raises :class:`BundleError` for a directory that holds something else.
     """
 
@@ -59,32 +61,18 @@ class BundleTape(LabTape):
         super().__init__()
         self.directory = Path(directory)
         self._labs: dict[str, LabFiles] = {}
-        self._joined = join
+        self._started = _now()
+        self._joins = join
+        self._begun = False
         self._closed = False
-        if join:
-            _header(self.directory)
-            return
-        _make_empty(self.directory)
-        self.describe(
-            format=FORMAT,
-            pytest_k8snet=__version__,
-            run_id=self.run_id,
-            started=_now(),
-            finished=None,
-            labs={},
-        )
+        if not join:
+            _check_empty(self.directory)
 
     def describe(self, **facts: Any) -> None:
         """Add facts (JSON values) to ``bundle.json``; a mapping is merged into the one that is there."""
+        self._begin()
         with _locked(self.directory):
-            path = self.directory / HEADER
-            header = json.loads(path.read_bytes()) if path.exists() else {}
-            for name, fact in facts.items():
-                known = header.get(name)
-                header[name] = {**known, **fact} if isinstance(known, dict) else fact
-            fresh = path.with_suffix(".json.new")
-            fresh.write_text(json.dumps(header, indent=2, ensure_ascii=False, default=str) + "\n")
-            fresh.replace(path)
+            _merge(self.directory, facts)
 
     def describe_cluster(self, cluster: Cluster, intent: Intent) -> None:
         """What a replay must know of the cluster: called once it is up."""
@@ -142,15 +130,47 @@ class BundleTape(LabTape):
         facts: dict[str, Any] = {
             "labs": {files.directory.name: {"records": files.written} for files in self._labs.values()}
         }
-        if not self._joined:
+        if not self._joins:
             facts["finished"] = _now()
-        self.describe(**facts)
+        if (self.directory / HEADER).exists():  # begun by this process, or by one that joined
+            with _locked(self.directory):
+                _merge(self.directory, facts)
 
     def _open(self, lab: str | None = None) -> LabFiles:
+        self._begin()
         name = self.lab_name if lab is None else lab
         if name not in self._labs:
             self._labs[name] = LabFiles(self.directory / "labs", name, self.run_id)
         return self._labs[name]
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_writable(self.directory, error) from None
+        with _locked(self.directory):
+            if self._joins and (self.directory / HEADER).exists():
+                _header(self.directory)
+                return
+            _check_empty(self.directory)
+            try:
+                (self.directory / "labs").mkdir()
+            except OSError as error:
+                raise _not_writable(self.directory, error) from None
+            _merge(
+                self.directory,
+                {
+                    "format": FORMAT,
+                    "pytest_k8snet": __version__,
+                    "run_id": self.run_id,
+                    "started": self._started,
+                    "finished": None,
+                    "labs": {},
+                },
+            )
 
 
 @dataclass(frozen=True)
@@ -168,11 +188,6 @@ class Bundle:
     directory: Path
     header: Mapping[str, Any]
     recordings: Mapping[str, Recording]  #: by lab
-
-
-def check_bundle(directory: str | os.PathLike[str]) -> None:
-    """Raise :class:`BundleError`, one line, unless ``directory`` holds a bundle that can be replayed."""
-    load_bundle(directory)
 
 
 def load_bundle(directory: str | os.PathLike[str]) -> Bundle:
@@ -264,17 +279,32 @@ def _check_pcap(path: Path, record: Record) -> None:
         raise BundleError(f"{path}: not the capture that was recorded (its SHA-256 differs)")
 
 
-def _make_empty(directory: Path) -> None:
+def _check_empty(directory: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         found = sorted(path.name for path in directory.iterdir())
-        if not found:
-            (directory / "labs").mkdir()
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise BundleError(f"{directory}: no bundle can be written there ({error.strerror})") from None
+        raise _not_writable(directory, error) from None
     if found:
         what = "already holds a bundle" if HEADER in found else f"holds {found[0]!r}"
         raise BundleError(f"{directory}: {what}; name an empty directory for the bundle")
+
+
+def _not_writable(directory: Path, error: OSError) -> BundleError:
+    return BundleError(f"{directory}: no bundle can be written there ({error.strerror})")
+
+
+def _merge(directory: Path, facts: Mapping[str, Any]) -> None:
+    """Replace ``bundle.json`` by itself and ``facts``; the directory is locked."""
+    path = directory / HEADER
+    header = json.loads(path.read_bytes()) if path.exists() else {}
+    for name, fact in facts.items():
+        known = header.get(name)
+        header[name] = {**known, **fact} if isinstance(known, dict) else fact
+    fresh = path.with_suffix(".json.new")
+    fresh.write_text(json.dumps(header, indent=2, ensure_ascii=False, default=str) + "\n")
+    fresh.replace(path)
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def open_cluster(
     if provider == "replay":
         from pytest_k8snet.clusters.replay import ReplayCluster
 
-        assert replay is not None, "options.read() lets no replay through without its bundle"
+        assert replay is not None, "settings.read() lets no replay through without its bundle"
         return ReplayCluster(replay)
 
     from pytest_k8snet.clusters.bundle import BundleTape

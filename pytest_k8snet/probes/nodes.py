@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import TypeVar
 
@@ -82,17 +83,19 @@ def find_uplink(
 
 
 def read_rules(node: Node) -> Reading[RuleSet]:
-    """iptables-save of the back end that holds kube-proxy's rules."""
+    """iptables-save of the back end that holds kube-proxy's rules; where none answers, why each does not."""
     best = plain = _read_rules(node, RULES)
+    failures = [plain.failure]
     for argv in (RULES_LEGACY, RULES_NFT):
         # iptables-save of one back end warns where the other holds rules too.
         doubtful = argv == RULES_LEGACY and plain.value is not None and plain.value.legacy_present
         if _kube_rules(best) and not doubtful:
             continue
         other = _read_rules(node, argv)
+        failures.append(other.failure)
         if _kube_rules(other) > _kube_rules(best):
             best = other
-    return best
+    return replace(best, failure="; ".join(filter(None, failures))) if best.failure else best
 
 
 def read_listeners(node: Node) -> Reading[tuple[Listener, ...]]:

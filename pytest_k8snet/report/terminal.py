@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from pytest_k8snet.clusters import choose
-from pytest_k8snet.options import Settings
 from pytest_k8snet.report.facts import facts_of
+from pytest_k8snet.settings import Settings
 
 INCONCLUSIVE = "inconclusive"
 _COLUMNS = ("held", "broken", INCONCLUSIVE, "passed", "failed", "skipped")

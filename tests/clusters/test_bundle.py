@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from pytest_k8snet import __version__
+from pytest_k8snet.clusters import choose
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout
-from pytest_k8snet.clusters.bundle import BundleError, BundleTape, check_bundle, load_bundle
+from pytest_k8snet.clusters.bundle import BundleError, BundleTape, load_bundle
+from pytest_k8snet.clusters.embedded import EmbeddedCluster
 from pytest_k8snet.clusters.records import REDACTED, Record
 from pytest_k8snet.clusters.tape import MemoryTape
 from pytest_k8snet.intent import Intent
@@ -73,7 +75,7 @@ def test_a_run_is_kept_raw(tmp_path: Path) -> None:
     assert lines(lab / "verdicts.jsonl") == [
         {"test": "test_it", "claim": "pod-network/one-flow", "outcome": "held", "seen": "한"}
     ]
-    check_bundle(root)
+    load_bundle(root)
 
 
 def test_every_record_stands_before_the_next_command_runs(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_every_record_stands_before_the_next_command_runs(tmp_path: Path) -> Non
     assert len(lines(tmp_path / "labs" / "pod-network" / "commands.jsonl")) == 5
     header = json.loads((tmp_path / "bundle.json").read_text())
     assert header["finished"] is None
-    check_bundle(tmp_path)
+    load_bundle(tmp_path)
     tape.close()
     tape.close()
 
@@ -163,15 +165,53 @@ def test_two_workers_share_a_bundle_and_keep_their_labs_apart(tmp_path: Path) ->
     assert json.loads((tmp_path / "bundle.json").read_text())["finished"] is None
     workers[0].close()
     controller.close()
+    assert json.loads((tmp_path / "bundle.json").read_text())["run_id"] == workers[0].run_id
     assert sorted(path.name for path in (tmp_path / "labs").iterdir()) == ["pause", "pause.2"]
     bundle = load_bundle(tmp_path)
     assert bundle.header["finished"]
     assert bundle.recordings["pause"].run_id == workers[0].run_id != workers[1].run_id
 
 
-def test_joining_needs_a_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no bundle\.json in it"):
-        BundleTape(tmp_path, join=True)
+@pytest.mark.parametrize("join", [False, True])
+def test_a_run_that_came_to_nothing_leaves_nothing(tmp_path: Path, join: bool) -> None:
+    tape = BundleTape(tmp_path / "deep" / "bundle", join=join)
+    FakeCluster(tape)
+    tape.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_that_does_not_come_up_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(**asked: object) -> None:
+        raise ClusterError("the kernel does not boot")
+
+    monkeypatch.setattr(EmbeddedCluster, "start", start)
+    with pytest.raises(ClusterError, match="does not boot"):
+        choose.open_cluster("embedded", intent=Intent(), bundle=tmp_path / "kept", progress=lambda step: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_joining_something_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(BundleError, match=r"holds 'thesis.txt'"):
+        BundleTape(tmp_path, join=True).describe()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_joining_a_bundle_of_another_format_is_refused(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    edit("bundle.json", '"format": 1', '"format": 7')(tmp_path)
+    with pytest.raises(BundleError, match="bundle format 7"):
+        BundleTape(tmp_path, join=True).describe()
+
+
+def test_of_two_runs_that_found_a_directory_free_one_gets_it(tmp_path: Path) -> None:
+    late, early = BundleTape(tmp_path), BundleTape(tmp_path)
+    early.describe(note="mine")
+    with pytest.raises(BundleError, match="already holds a bundle"):
+        late.describe(note="not mine")
+    assert json.loads((tmp_path / "bundle.json").read_text())["note"] == "mine"
 
 
 def test_a_directory_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -287,17 +327,17 @@ def test_a_broken_bundle_is_refused_in_one_line(
     tmp_path: Path, breaks: Callable[[Path], None], complaint: str
 ) -> None:
     recorded(tmp_path)
-    check_bundle(tmp_path)
+    load_bundle(tmp_path)
     breaks(tmp_path)
     with pytest.raises(BundleError, match=complaint.replace(".", r"\.")) as refused:
-        check_bundle(tmp_path)
+        load_bundle(tmp_path)
     assert "\n" not in str(refused.value)
     assert str(tmp_path) in str(refused.value)
 
 
 def test_no_directory_at_all(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such directory"):
-        check_bundle(tmp_path / "nowhere")
+        load_bundle(tmp_path / "nowhere")
 
 
 def test_of_a_run_that_was_killed_the_last_line_may_be_cut(tmp_path: Path) -> None:
@@ -312,7 +352,7 @@ def test_of_a_run_that_was_killed_other_lines_may_not(tmp_path: Path) -> None:
     recorded(tmp_path, close=False)
     edit(COMMANDS, '{"number": 2', '{"number: 2')(tmp_path)
     with pytest.raises(BundleError, match="line 3 is damaged"):
-        check_bundle(tmp_path)
+        load_bundle(tmp_path)
 
 
 def test_a_record_reads_back_as_it_was_written() -> None:

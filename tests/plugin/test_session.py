@@ -106,10 +106,11 @@ def test_a_bad_manifest_ends_the_run_before_anything_starts(
 ) -> None:
     lab_file(my_lab, HOLDS)
     (my_lab / name).write_text(content)
-    result = pytester.runpytest_inprocess("--k8snet", "my_lab")
+    result = pytester.runpytest_inprocess("--k8snet", "my_lab", "--k8snet-bundle=kept")
     message = usage_error(result)
     pytest.LineMatcher([message]).fnmatch_lines([line])
     assert events(pytester) == []
+    assert not (pytester.path / "kept").exists()
 
 
 def test_manifests_of_deselected_labs_do_not_matter(pytester: pytest.Pytester, my_lab: Path) -> None:
@@ -269,8 +270,9 @@ def test_a_bad_manifest_ends_a_distributed_run_too(pytester: pytest.Pytester) ->
     lab = pytester.mkdir("my_lab")
     lab_file(lab, HOLDS)
     (lab / "bad.yaml").write_text("a: [")
-    result = pytester.runpytest_subprocess("--k8snet", "-n2", "my_lab")
+    result = pytester.runpytest_subprocess("--k8snet", "-n2", "my_lab", "--k8snet-bundle=kept")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: bad.yaml: not YAML: line 1, column 5: *"])
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
     assert events(pytester) == []
+    assert not (pytester.path / "kept").exists()

@@ -133,7 +133,10 @@ def test_no_rules_of_kube_proxy_anywhere(cluster: FakeCluster) -> None:
 def test_no_iptables_at_all(cluster: FakeCluster) -> None:
     cluster.say(NODE, "iptables", says("", "sh: not found\n", 127))
     rules = read_rules(cluster.nodes[NODE])
-    assert rules.failure == "iptables-save is not installed on k8s-node1"
+    assert rules.failure == "; ".join(
+        f"{name} is not installed on k8s-node1"
+        for name in ("iptables-save", "iptables-legacy-save", "iptables-nft-save")
+    )
     assert rules.advice == "install iptables on k8s-node1"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_k8snet.clusters.base import Cluster, CommandTimeout, NodeUnreachable
-from pytest_k8snet.clusters.bundle import BundleTape, check_bundle
+from pytest_k8snet.clusters.bundle import BundleTape, load_bundle
 from pytest_k8snet.clusters.replay import ReplayCluster
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest
@@ -99,7 +99,7 @@ def test_a_replay_observes_what_the_run_observed(
     recorded: Callable[..., tuple[dict[str, Any], Path]], breaks: Callable[[FakeCluster], None]
 ) -> None:
     observed, directory = recorded(breaks)
-    check_bundle(directory)
+    load_bundle(directory)
     assert observe(ReplayCluster(directory), list(LABS)) == observed
 
 

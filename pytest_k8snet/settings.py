@@ -1,0 +1,210 @@
+"""What the user asked for, read from options and ini values and checked: one line for what can't be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_k8snet.clusters import choose
+from pytest_k8snet.intent import ENCAPSULATIONS, PROXY_MODES, ROLES, Intent
+from pytest_k8snet.options import SETTINGS, Setting
+
+NODE_PORTS = range(30000, 32768)  #: kube-apiserver's default --service-node-port-range
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, checked. ``declared`` holds the intent's fields that were given."""
+
+    provider: str = "embedded"  #: "embedded" or "replay"
+    why: str = ""  #: why that one, for the header
+    kernel: str = "auto"
+    bundle: Path | None = None
+    replay: Path | None = None
+    declared: Mapping[str, Any] = field(default_factory=dict)
+
+    def intent(self, base: Intent | None = None) -> Intent:
+        """``base`` (a recorded run's intent; else the document's values) overridden by what was given."""
+        return replace(base or Intent(), **self.declared)
+
+
+def read(config: pytest.Config) -> Settings:
+    """The settings of this run.
+
+    Raises :class:`pytest.UsageError`, one line that names the option or the ini key, for any value
+    that can't be used.
+    """
+    given = {setting.name: _given(config, setting) for setting in SETTINGS}
+    values = {name: value for name, (value, _) in given.items()}
+    origins = {name: origin for name, (_, origin) in given.items()}
+
+    def refuse(name: str, problem: object) -> pytest.UsageError:
+        return pytest.UsageError(f"{origins[name]}: {problem}")
+
+    base = config.invocation_params.dir
+    bundle = base / values["bundle"] if values["bundle"] is not None else None
+    replay = base / values["replay"] if values["replay"] is not None else None
+    for name in ("bundle", "replay"):
+        if values[name] == "":
+            raise refuse(name, "needs a directory")
+    kernel = "auto" if values["kernel"] is None else values["kernel"]
+    if kernel not in choose.KERNELS:
+        raise refuse("kernel", _one_of(kernel, "a kernel", choose.KERNELS))
+    asked = "auto" if values["provider"] is None else values["provider"]
+    if asked not in choose.PROVIDERS:
+        raise refuse("provider", _one_of(asked, "a provider", choose.PROVIDERS))
+    try:
+        provider, why = choose.provider(asked, replay)
+    except choose.NotOffered as error:
+        raise refuse("provider", error) from None
+    if bundle is not None and replay is not None:
+        raise refuse("bundle", "a replayed run is not recorded again; leave it or --k8snet-replay out")
+
+    declared: dict[str, Any] = {}
+    for name, check in _CHECKS.items():
+        if values[name] is not None:
+            try:
+                declared[_FIELDS.get(name, name.replace("-", "_"))] = check(values[name])
+            except ValueError as error:
+                raise refuse(name, error) from None
+    settings = Settings(provider, why, kernel, bundle, replay, declared)
+    intent = settings.intent()
+    if {"pod_cidr", "service_cidr"} & set(declared) and _overlap(intent.pod_cidr, intent.service_cidr):
+        name = "pod-cidr" if "pod_cidr" in declared else "service-cidr"
+        raise refuse(name, f"pods' range {intent.pod_cidr} and services' range {intent.service_cidr} overlap")
+    if provider == "embedded":
+        for fieldname, problem in choose.beyond_the_reference_network(intent):
+            name = {v: k for k, v in _FIELDS.items()}.get(fieldname, fieldname.replace("_", "-"))
+            raise refuse(name, problem)
+    if not hasattr(config, "workerinput"):  # xdist's workers find what their controller has checked
+        if bundle is not None:
+            _check_is_free(bundle)
+        if replay is not None:
+            recorded = _recorded_roles(replay)
+            for role, node in declared.get("roles", {}).items():
+                if recorded.get(role) != node:
+                    raise refuse(
+                        "role",
+                        f"'{role}={node}': the {role} of the run in {replay} was {recorded.get(role)!r}",
+                    )
+    return settings
+
+
+def _given(config: pytest.Config, setting: Setting) -> tuple[Any, str]:
+    """The value and where it stands: the option wins over the ini key; None where neither was given."""
+    value = config.getoption(setting.dest)
+    if value is None and setting.ini:
+        origin = setting.key if config.inipath is None else f"{setting.key} ({config.inipath.name})"
+        try:
+            value = config.getini(setting.key)
+        except (
+            ValueError,
+            TypeError,
+            pytest.UsageError,
+        ) as error:  # not a bool, or a TOML value of another type
+            raise pytest.UsageError(f"{origin}: {error}") from None
+        if value is not None:
+            return value, origin
+    return value, setting.option
+
+
+def _one_of(value: object, what: str, known: tuple[str, ...]) -> str:
+    return f"{value!r} is not {what}; choose one of {', '.join(known)}"
+
+
+def _encapsulation(value: str) -> str:
+    if value not in ENCAPSULATIONS:
+        raise ValueError(_one_of(value, "an encapsulation", ENCAPSULATIONS))
+    return value
+
+
+def _proxy_mode(value: str) -> str:
+    if value not in PROXY_MODES:
+        raise ValueError(_one_of(value, "a proxy mode", PROXY_MODES))
+    return value
+
+
+def _cidr(value: str) -> IPv4Network | IPv6Network:
+    if "/" not in value:
+        raise ValueError(f"{value!r} has no prefix length; write it as ADDRESS/LENGTH")
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"not a CIDR: {error}") from None
+
+
+def _interface(value: str) -> str:
+    # The kernel's own rule (dev_valid_name): 15 characters, no slash, no white space.
+    if not 0 < len(value) <= 15 or "/" in value or any(letter.isspace() for letter in value):
+        raise ValueError(f"{value!r} can't be (the beginning of) an interface's name")
+    return value
+
+
+def _node_port(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) in NODE_PORTS):
+        raise ValueError(f"{value!r} is not a port in {NODE_PORTS.start}-{NODE_PORTS.stop - 1}")
+    return int(value)
+
+
+def _roles(values: list[str]) -> dict[str, str]:
+    roles: dict[str, str] = {}
+    for value in values:
+        role, equals, node = (part.strip() for part in value.partition("="))
+        if not (role and equals and node):
+            raise ValueError(f"{value!r} is not ROLE=NODE")
+        if role not in ROLES:
+            raise ValueError(f"{value!r}: {_one_of(role, 'a role', ROLES)}")
+        if role in roles:
+            raise ValueError(f"role {role!r} is given twice: {roles[role]!r} and {node!r}")
+        for other, taken in roles.items():
+            if taken == node:
+                raise ValueError(f"node {node!r} can't be both {other} and {role}")
+        roles[role] = node
+    return roles
+
+
+_FIELDS = {"role": "roles"}  # where a field of Intent is not called as its setting
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "encapsulation": _encapsulation,
+    "pod-cidr": _cidr,
+    "service-cidr": _cidr,
+    "uplink": _interface,
+    "interface-prefix": _interface,
+    "proxy-mode": _proxy_mode,
+    "masquerade-all": bool,
+    "node-port": _node_port,
+    "role": _roles,
+}
+
+
+def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _recorded_roles(replay: Path) -> Mapping[str, str]:
+    """The roles of the run kept in ``replay``, all of which is read: a replay begins with a whole bundle."""
+    from pytest_k8snet.clusters.bundle import BundleError
+    from pytest_k8snet.clusters.replay import ReplayCluster
+
+    try:
+        return ReplayCluster(replay).roles
+    except BundleError as error:
+        raise pytest.UsageError(f"--k8snet-replay: {error}") from None
+
+
+def _check_is_free(bundle: Path) -> None:
+    if bundle.exists():
+        if not bundle.is_dir():
+            raise pytest.UsageError(f"--k8snet-bundle: {bundle} is not a directory")
+        if any(bundle.iterdir()):
+            what = "a bundle" if (bundle / "bundle.json").exists() else "something that is not a bundle"
+            raise pytest.UsageError(f"--k8snet-bundle: {bundle} holds {what}; name an empty directory")
+    existing = next(path for path in (bundle, *bundle.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise pytest.UsageError(f"--k8snet-bundle: {existing} can't be written to")
