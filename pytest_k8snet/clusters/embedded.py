@@ -78,7 +78,6 @@ class EmbeddedCluster(Cluster):
         self._proxies: dict[str, int] = {}
         self._held: list[int] = []
         self._rules = b""
-        self._app = str(Path(description.__file__).resolve().parent / "app.py")
         self.roles = {node.role: node.name for node in network.nodes}
         self.nodes = {node.name: EmbeddedNode(self, node.name) for node in network.nodes}
 
@@ -105,8 +104,12 @@ class EmbeddedCluster(Cluster):
             booted = time.monotonic()
             progress("build nodes, links and tunnels")
             client.ask("nodes", nodes=[network.node_request(node) for node in network.nodes])
+            programs = {
+                description.PYTHON: os.path.realpath(sys.executable),
+                description.APP: str(Path(description.__file__).resolve().parent / "app.py"),
+            }
             for node in network.nodes:
-                client.ask("configure", node=node.name, **network.node_request(node))
+                client.ask("configure", node=node.name, programs=programs, **network.node_request(node))
             release = ready["kernel"]
             place = f"User-Mode Linux {release}" if chosen == "uml" else f"namespaces of Linux {release}"
             info = ClusterInfo(
@@ -175,7 +178,7 @@ class EmbeddedCluster(Cluster):
             containers=tuple((container["name"], container["image"]) for container in spec["containers"]),
             interface_prefix=self.network.interface_prefix,
         )
-        wish = self.network.pod_request(plan, os.path.realpath(sys.executable), self._app)
+        wish = self.network.pod_request(plan)
         self.client.ask("pod", node=node.name, pod=wish, timeout=timeout)
         self.network.pods[plan.name] = plan
 

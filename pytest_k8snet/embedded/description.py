@@ -29,6 +29,10 @@ DOCUMENT_CLUSTER_IPS = {"svc-clusterip": IPv4Address("10.107.94.97")}
 
 #: What the lab's images listen on. The reference network has no registry: its own app stands in.
 IMAGE_PORTS = {"kubetm/p8000": 8000, "kubetm/p8080": 8080, "kubetm/init": 8080, "kubetm/app": 8080}
+#: Where every node finds the interpreter and the app of those images; links, so that no path of the
+#: machine that runs us stands in what is recorded.
+PYTHON = "/run/k8snet/python"
+APP = "/run/k8snet/app.py"
 PAUSE_IMAGE = "k8s.gcr.io/pause:3.2"
 
 
@@ -163,7 +167,7 @@ class Network:
             ],
         }
 
-    def pod_request(self, pod: PodPlan, python: str, app: str) -> dict[str, Any]:
+    def pod_request(self, pod: PodPlan) -> dict[str, Any]:
         """What the agent makes of one pod (see ``Pods.add``)."""
         return {
             "name": pod.name,
@@ -178,7 +182,7 @@ class Network:
                 {
                     "name": name,
                     "image": image,
-                    "argv": [python, "-I", "-S", app, str(image_port(image))],
+                    "argv": [PYTHON, "-I", "-S", APP, str(image_port(image))],
                     "ports": [image_port(image)],
                 }
                 for name, image in pod.containers

@@ -116,7 +116,10 @@ class NodeAgent:
             self._send({"id": request["id"], "answer": answer}, b"")
 
     def do_configure(self, request: dict[str, Any], _: bytes) -> None:
-        """Addresses, tunnel, routes and sysctls of the node itself."""
+        """Addresses, tunnel, routes and sysctls of the node itself; links to what its containers run."""
+        for link, program in request["programs"].items():
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink(program, link)
         self._links.up("lo")
         for name in ("eth0", "eth1"):
             plain_wire(name)
