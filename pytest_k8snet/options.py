@@ -34,7 +34,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("provider", "NAME", "auto (default), embedded, replay, kind or kubeconfig"),
+    Setting("provider", "NAME", "auto (default), embedded or replay"),
     Setting("kernel", "WAY", "embedded: auto (default), namespaces of this kernel, or uml"),
     Setting("bundle", "DIR", "keep the run in DIR: every command, object and capture", ini=""),
     Setting("replay", "DIR", "judge the run kept in DIR again, without a cluster", ini=""),
