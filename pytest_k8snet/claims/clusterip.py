@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.matchers import address_and_port, anywhere, tcp
 from pytest_k8snet.claims.nat import Address, conntrack_verdict, entry_walk, ready, walk_verdict
-from pytest_k8snet.claims.path import envelope, pod_ip, same_node, target
+from pytest_k8snet.claims.path import envelope, pod_ip, same_node, sources, target
 from pytest_k8snet.claims.verdict import Verdict, all_of, broken, claim, held, inconclusive, shown_by
 from pytest_k8snet.evidence.objects import Pod
 from pytest_k8snet.evidence.observations import ClusterIPLab, Spread
@@ -57,7 +57,10 @@ def vip_on_source_veth(lab: ClusterIPLab, intent: Intent) -> Verdict:
 
 @claim
 def dnat_before_uplink(lab: ClusterIPLab, intent: Intent) -> Verdict:
-    """On node2's uplink the destination is pod-dest:8080; the ClusterIP never appears there."""
+    """On node2's uplink the destination is pod-dest:8080; the ClusterIP never appears there.
+
+    The source is still pod-src's own address (with masquerade-all declared, node2's may stand there).
+    """
     request = lab.request
     if same_node(lab.source.node, request.target.node):
         raise NotObserved(
@@ -65,7 +68,8 @@ def dnat_before_uplink(lab: ClusterIPLab, intent: Intent) -> Verdict:
             command="kubectl get pods -o wide",
             advice="pin the pods to two nodes (nodeSelector), or name the roles with k8snet_roles",
         )
-    wanted = envelope(intent, lab.source.node, request.target.node) / tcp(dst=target(request))
+    inner = tcp(src=sources(request, intent, client_kept=False), dst=target(request))
+    wanted = envelope(intent, lab.source.node, request.target.node) / inner
     hop = Ledger.of(request, intent).hop("source-uplink")
     return all_of((hop.shows(wanted), hop.never_shows(anywhere(tcp(dst=_vip(lab))), control=wanted)))
 

@@ -54,17 +54,18 @@ def client_port(ledger: Ledger) -> int:
 def connection(ledger: Ledger) -> Connection | None:
     """The entry node's conntrack entry of this very request; None when the listing has none.
 
-    Raises NotObserved when conntrack was not read, or lists nothing at all (a node that talks to
-    its API server always has entries, so an empty listing was made in the wrong place).
+    Raises NotObserved when conntrack was not read, or lists no connection to the asked address at all:
+    that alone does not tell a connection that was never tracked from a listing made in the wrong place.
     """
     request = ledger.request
     entries = request.connections.get()
     if not entries:
         raise NotObserved(
-            "conntrack lists no connection at all",
+            f"conntrack lists no connection to {address_and_port(request.asked_ip, request.asked_port)}: "
+            "flushed, exempt (NOTRACK) or never made",
             node=request.connections.node,
             command=request.connections.command,
-            advice="list it in the node's own network namespace, as root",
+            advice="list all of the node's connections, as root in its own network namespace: conntrack -L",
         )
     original = (request.client_ip, client_port(ledger), request.asked_ip, request.asked_port)
     for entry in entries:
@@ -160,19 +161,22 @@ def walk_verdict(
     reached = [(ip, port) for ip, port, _ in result.endpoints]
     strangers = [address for address in reached if address not in endpoints]
     chains = _service_chains(service)
-    by_name = next((chain for chain in chains if any(chain in rule for rule in result.path)), None)
+    # Traffic policies lead through chains of the same hash: KUBE-EXT-, KUBE-SVL-, KUBE-XLB-.
+    by_name = next((c for c in chains if any(c.rpartition("-")[2] in rule for rule in result.path)), None)
     if strangers:
         wrong = ", ".join(address_and_port(*address) for address in strangers)
         seen = f"the rules lead to {wrong}, which is no ready endpoint of {service.namespace}/{service.name}"
     elif result.ends or not reached:
         seen = f"the rules end in {', '.join(result.ends) or 'nothing'}" + (" for some" if reached else "")
         seen += f"; {' or '.join(chains)} was " + ("entered" if by_name else "never entered")
+    elif by_name is None:
+        seen = f"another rule translates it first: {' or '.join(chains)} was never entered"
     else:
         shares = ", ".join(
             f"{address_and_port(ip, port)} ({share:.1%})" for ip, port, share in result.endpoints
         )
         note = _other_tables(rules.get())
-        return held(expected, f"{by_name or 'the rules'} -> {shares}{note}", details=details, **shown)
+        return held(expected, f"{by_name} -> {shares}{note}", details=details, **shown)
     advice = "compare with the service's EndpointSlices; see kube-proxy's log on this node"
     return broken(expected, seen, advice=advice, details=details, **shown)
 

@@ -123,10 +123,13 @@ def answers_from_node2(lab: NodePortLab, intent: Intent) -> Verdict:
 def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
     """The port answers on each node's address.
 
-    With externalTrafficPolicy Local declared, only nodes that run an endpoint answer.
+    The answer must name a pod behind the service: anything may answer on a port. With
+    externalTrafficPolicy Local declared, only nodes that run an endpoint answer.
     """
     local_only = lab.service.get().external_traffic_policy == "Local"
-    hosts = {endpoint.node for endpoint in lab.endpoints.get() if endpoint.ready} if local_only else set()
+    endpoints = [endpoint for endpoint in lab.endpoints.get() if endpoint.ready]
+    hosts = {endpoint.node for endpoint in endpoints}
+    pods = sorted({endpoint.pod for endpoint in endpoints if endpoint.pod})
     missing = {node.name for node in lab.nodes} - {node.name for node, _ in lab.every_node}
     if missing or not lab.every_node:
         names = ", ".join(sorted(missing)) or "any node"
@@ -139,9 +142,9 @@ def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
         if local_only and node.name not in hosts:
             verdicts.append(_silent(node, exchange, shown))
             continue
-        expected = f"{node.name} answers {request.label}"
+        expected = f"{node.name} answers {request.label}, by {' or '.join(pods) or 'an endpoint'}"
         if exchange.answered:
-            verdicts.append(held(expected, f"{node.name}: HTTP {exchange.status}", **shown))
+            verdicts.append(_by_an_endpoint(node, exchange, pods, expected, shown))
             continue
         status = (
             f"HTTP {exchange.status}" if exchange.status else f"no answer ({exchange.error or 'no reason'})"
@@ -195,6 +198,21 @@ def _silent(node: NodeEvidence, exchange: Exchange, shown: dict[str, str]) -> Ve
         advice = "see whether kube-proxy on this node knows the service's policy"
         return broken(expected, f"{node.name}: HTTP {exchange.status}", advice=advice, **shown)
     return held(expected, f"{node.name}: no answer", **shown)
+
+
+def _by_an_endpoint(
+    node: NodeEvidence, exchange: Exchange, pods: list[str], expected: str, shown: dict[str, str]
+) -> Verdict:
+    """The body names a pod behind the service, as the labs' application answers /hostname."""
+    body = exchange.body.decode("utf-8", "replace").strip()
+    seen = f"{node.name}: HTTP {exchange.status}, {body[:60]!r}"
+    if not pods:
+        advice = "kubectl get endpointslices -o yaml: is there a ready endpoint, and does it name its pod?"
+        return inconclusive(expected, f"{seen}; no ready endpoint names a pod", advice=advice, **shown)
+    if any(pod in body for pod in pods):
+        return held(expected, seen, **shown)
+    advice = f"walk the nat rules of {node.name}, and see who listens: a stranger answers on this port"
+    return broken(expected, f"{seen}, which names no pod behind the service", advice=advice, **shown)
 
 
 def _same_source(ledger: Ledger, result: Walk) -> Verdict:

@@ -129,7 +129,7 @@ def expected(
     entry, goal = request.entry, request.target.node
     if client_kept and not same_node(entry, goal):
         return (asked,) if point_id == "entry-uplink" else ()  # dropped on the entry node
-    translated = tcp(src=_sources(request, intent, client_kept), dst=target(request))
+    translated = tcp(src=sources(request, intent, client_kept), dst=target(request))
     if point_id == "target-veth":
         return (translated,)
     forward = () if same_node(entry, goal) else (envelope(intent, entry, goal) / translated,)
@@ -138,7 +138,7 @@ def expected(
     return forward
 
 
-def _sources(request: TracedRequest, intent: Intent, client_kept: bool) -> frozenset[IPAddress]:
+def sources(request: TracedRequest, intent: Intent, client_kept: bool) -> frozenset[IPAddress]:
     entry, goal = request.entry, request.target.node
     client = frozenset({request.client_ip})
     by_node_port = any(point.id == "entry-uplink" for point in request.points)

@@ -168,6 +168,11 @@ class TestDnatBeforeUplink:
             clusterip.dnat_before_uplink(lab, INTENT), f"inner destination {VIP} instead of {DEST_IP}"
         )
 
+    def test_masqueraded_on_the_way_out(self) -> None:
+        lab = traced(source_uplink=conversation(wrapped(Leg(("20.109.131.0", 54176), (DEST_IP, 8080), 63))))
+        assert_broken(clusterip.dnat_before_uplink(lab, INTENT), f"20.109.131.0 instead of {SRC_IP}")
+        assert_held(clusterip.dnat_before_uplink(lab, Intent(masquerade_all=True)))
+
     def test_the_vip_beside_the_pod(self) -> None:
         packets = scenes.packets_at(scenes.clusterip().request, "source-uplink")
         for leg in (UNTRANSLATED, replace(VETH, ttl=63)):
@@ -199,6 +204,15 @@ class TestRulesLeadToPod:
     def test_no_rules(self) -> None:
         verdict = clusterip.rules_lead_to_pod(without_dnat(), INTENT)
         assert_broken(verdict, "policy ACCEPT", f"{SVC_CLUSTERIP} was never entered")
+
+    def test_another_rule_translates_first(self) -> None:
+        lab = nat(
+            '-A PREROUTING -m comment --comment "kubernetes',
+            f"-A PREROUTING -d {VIP}/32 -p tcp -j DNAT --to-destination {DEST_IP}:8080\n"
+            '-A PREROUTING -m comment --comment "kubernetes',
+        )
+        verdict = clusterip.rules_lead_to_pod(lab, INTENT)
+        assert_broken(verdict, f"another rule translates it first: {SVC_CLUSTERIP} was never entered")
 
     def test_an_empty_service_chain(self) -> None:
         lab = nat(f'-A {SVC_CLUSTERIP} -m comment --comment "default/svc-clusterip" -j {SEP_CLUSTERIP}', "")
@@ -291,7 +305,8 @@ class TestConntrackAgrees:
     def test_unread(self) -> None:
         assert_inconclusive(clusterip.conntrack_agrees(with_request(connections=failed()), INTENT))
         assert_inconclusive(
-            clusterip.conntrack_agrees(with_request(connections=ok(())), INTENT), "no connection at all"
+            clusterip.conntrack_agrees(with_request(connections=ok(())), INTENT),
+            f"no connection to {VIP}:8080",
         )
         blind = with_request(points=with_point(scenes.clusterip().request, "source-veth", dropped=1).points)
         assert_inconclusive(

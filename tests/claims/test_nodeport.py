@@ -345,6 +345,19 @@ class TestEveryNode:
         )
         assert_broken(nodeport.every_node(self.without(0, 503), INTENT), "k8s-master: HTTP 503")
 
+    def test_a_stranger_answers(self) -> None:
+        lab = scenes.nodeport()
+        node, request = lab.every_node[1]
+        stranger = replace(request, answer=ok(replace(request.answer.get(), body=b"hello"), "curl"))
+        others = (lab.every_node[0], (node, stranger), *lab.every_node[2:])
+        verdict = nodeport.every_node(replace(lab, every_node=others), INTENT)
+        assert_broken(verdict, "k8s-node1: HTTP 200, 'hello', which names no pod behind the service")
+
+    def test_nobody_knows_who_should_answer(self) -> None:
+        lab = scenes.nodeport()
+        assert_inconclusive(nodeport.every_node(replace(lab, endpoints=ok(())), INTENT), "names a pod")
+        assert_inconclusive(nodeport.every_node(replace(lab, endpoints=failed()), INTENT))
+
     def test_with_a_local_policy_only_nodes_with_an_endpoint_answer(self) -> None:
         lab = self.without(0, lab=self.without(2, lab=local_only()))
         assert_held(nodeport.every_node(lab, INTENT))
