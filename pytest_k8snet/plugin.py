@@ -23,8 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
 
 
-# After pytest's own plugins (the terminal reporter is there), before xdist makes its session (it is
-# trylast) and so before its workers are handed the arguments.
+# Before xdist makes its session (it is trylast, as the terminal reporter is) and so before its workers
+# are handed the arguments.
 def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -84,7 +85,12 @@ def read(config: pytest.Config) -> Settings:
             raise refuse(name, problem)
     if not hasattr(config, "workerinput"):  # xdist's workers find what their controller has checked
         if bundle is not None:
-            _check_is_free(bundle)
+            try:
+                _check_is_free(bundle)
+                if not config.option.collectonly:
+                    _try_to_write(bundle)
+            except OSError as error:
+                raise refuse("bundle", f"{bundle} can't be written to: {error.strerror}") from None
         if replay is not None:
             recorded = _recorded_roles(replay)
             for role, node in declared.get("roles", {}).items():
@@ -205,6 +211,24 @@ def _check_is_free(bundle: Path) -> None:
         if any(bundle.iterdir()):
             what = "a bundle" if (bundle / "bundle.json").exists() else "something that is not a bundle"
             raise pytest.UsageError(f"--k8snet-bundle: {bundle} holds {what}; name an empty directory")
-    existing = next(path for path in (bundle, *bundle.parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise pytest.UsageError(f"--k8snet-bundle: {existing} can't be written to")
+
+
+def _try_to_write(bundle: Path) -> None:
+    """Make the directory and a file in it, and remove them again: a refused run leaves nothing behind.
+
+    Modes don't tell: root has every right, and yet none on /proc or a file system mounted read-only.
+    Raises OSError.
+    """
+    made: list[Path] = []
+    try:
+        for path in (*reversed(bundle.parents), bundle):
+            if not path.exists():
+                path.mkdir()
+                made.append(path)
+        with tempfile.NamedTemporaryFile(dir=bundle) as trial:
+            trial.write(b"{}")
+            trial.flush()
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):  # another run keeps its bundle below the same new directory
+                path.rmdir()

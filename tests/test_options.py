@@ -184,7 +184,24 @@ def test_a_bundle_overwrites_nothing(pytester: pytest.Pytester, content: str) ->
 def test_a_bundle_needs_a_directory(pytester: pytest.Pytester) -> None:
     (pytester.path / "file").write_text("")
     assert "is not a directory" in refusal(pytester, "--k8snet-bundle=file")
-    assert "can't be written to" in refusal(pytester, "--k8snet-bundle=file/inside")
+    assert "can't be written to: Not a directory" in refusal(pytester, "--k8snet-bundle=file/inside")
+
+
+@pytest.mark.parametrize("directory", ["/proc/foo", "/proc/foo/deep", "new/" + "x" * 256])
+def test_a_bundle_that_can_not_be_written(pytester: pytest.Pytester, directory: str) -> None:
+    assert refusal(pytester, f"--k8snet-bundle={directory}").startswith("--k8snet-bundle: ")
+    assert list(pytester.path.iterdir()) == []
+
+
+def test_a_trial_of_the_bundle_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
+    pytester.mkdir("empty")
+    for directory in ("empty", "empty/new/deep", "new/deep", "new/../other"):
+        read(pytester, f"--k8snet-bundle={directory}")
+        assert [path.name for path in pytester.path.rglob("*")] == ["empty"]
+
+
+def test_a_run_that_only_collects_tries_no_bundle(pytester: pytest.Pytester) -> None:
+    assert read(pytester, "--k8snet-bundle=/proc/foo", "--collect-only").bundle == Path("/proc/foo")
 
 
 @pytest.mark.parametrize(

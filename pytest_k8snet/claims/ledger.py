@@ -15,12 +15,17 @@ from point to point by its sequence number.
   could have seen one: either no answer came, or one came but no other point saw the request;
 * *broken* otherwise: the request passed elsewhere, or was lost before this point, while a working
   capture looked on. The text says where it was seen.
+
+**What a cut path can't show.** A SYN in the expected form does not refute what is asked about the
+request's payload, and a handshake's answer in the expected form does not refute what is asked about
+the answer: both are inconclusive. So is, for a claim on the answer's form between the nodes, a missing
+answer where the request never reached the target.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pytest_k8snet.claims.matchers import Matcher, describe
@@ -215,7 +220,10 @@ class Hop:
         return expected(ledger.request, ledger.intent, self.point.id, client_kept=ledger.client_kept)
 
     def shows(self, matcher: Matcher) -> Verdict:
-        """The request passes here in the form of ``matcher``."""
+        """The request passes here in the form of ``matcher``.
+
+        A SYN that stands in for the request has no payload to show: in the right form it is inconclusive.
+        """
         wish = f"{self.where}: {matcher}"
         try:
             sightings = self.sightings
@@ -224,7 +232,21 @@ class Hop:
         for packet in sightings:
             if matcher.matches(packet):
                 return self._verdict(Outcome.HELD, wish, f"packet {packet.number}: {describe(packet)}")
-        return self._differs(wish, matcher, sightings) if sightings else self.absent(wish)
+        if not sightings:
+            return self.absent(wish)
+        if self.ledger.opening is None:
+            return self._differs(wish, matcher, sightings)
+        header = replace(matcher, inner=replace(matcher.inner, payload=b""))
+        for packet in sightings:
+            if header.matches(packet):
+                return self._verdict(
+                    Outcome.INCONCLUSIVE,
+                    wish,
+                    f"packet {packet.number}: {describe(packet)}; only SYNs were sent: "
+                    "the request itself was never on the wire",
+                    "find out where the SYN or its answer is lost: the ledger below shows how far it came",
+                )
+        return self._differs(wish, header, sightings)
 
     def never_shows(self, matcher: Matcher, control: Matcher | Packet) -> Verdict:
         """No packet of the flow looks like ``matcher``, in a capture that does hold ``control``."""
@@ -256,11 +278,12 @@ class Hop:
             )
         return self._verdict(Outcome.HELD, wish, f"none beside control packet {controls[0].number}")
 
-    def reply_shows(self, matcher: Matcher, *, only: bool = False) -> Verdict:
+    def reply_shows(self, matcher: Matcher, *, only: bool = False, where_due: bool = False) -> Verdict:
         """The answer passes here in the form of ``matcher``; with ``only``, in no other form.
 
-        The answer is a packet with payload: SYN/ACK and bare acknowledgements are none, except in
-        a connection whose handshake never ended.
+        The answer is a packet with payload. SYN/ACK and bare acknowledgements are none: where they are
+        all that came back they can refute the form, but not show it. With ``where_due``, a missing answer
+        is broken only where one was due: the request reached the target, or the client was answered.
         """
         wish = f"{self.where}: the answer as {matcher}"
         try:
@@ -268,14 +291,51 @@ class Hop:
         except NotObserved as missing:
             return self._unobserved(wish, missing)
         answers = [packet for packet in replies if packet.tcp is not None and packet.tcp.payload]
-        strays = [packet for packet in answers if not matcher.matches(packet)]
-        if answers and len(strays) < len(answers) and not (only and strays):
-            good = next(packet for packet in answers if matcher.matches(packet))
-            return self._verdict(Outcome.HELD, wish, f"packet {good.number}: {describe(good)}")
+        strays = [packet for packet in answers or replies if not matcher.matches(packet)]
+        good = next((packet for packet in answers or replies if matcher.matches(packet)), None)
+        if good is None or (only and strays):
+            if strays:
+                prefix = "" if answers else "no payload came back, only"
+                return self._differs(wish, matcher, strays, prefix)
+            return self._unanswered(wish, sightings, where_due=where_due)
+        seen = f"packet {good.number}: {describe(good)}"
         if answers:
-            return self._differs(wish, matcher, strays)
-        if replies:
-            return self._differs(wish, matcher, replies, "no payload came back, only")
+            return self._verdict(Outcome.HELD, wish, seen)
+        if self.ledger.answered:
+            return self._verdict(
+                Outcome.BROKEN,
+                wish,
+                f"no payload, although the client got its answer, only {seen}: the answer took another way",
+                "ask the target's node for its way back: ip route get CLIENT",
+            )
+        handshake = good.tcp is not None and "S" in good.tcp.flags
+        what = "the handshake's answer" if handshake else "a segment without payload"
+        return self._verdict(
+            Outcome.INCONCLUSIVE,
+            wish,
+            f"{seen}: {what} has that form, no payload came back",
+            "find out where the request or its answer is lost: the ledger below shows how far it came",
+        )
+
+    def _unanswered(self, wish: str, sightings: tuple[Packet, ...], *, where_due: bool) -> Verdict:
+        """The verdict on a capture that holds no packet to the client."""
+        if where_due and not self.ledger.answered:
+            last = self.ledger.hops[-1]
+            if not last.readable:
+                cause = f"whether the request reached the target is unknown: {last.where} was not captured"
+                return self._verdict(
+                    Outcome.INCONCLUSIVE,
+                    wish,
+                    f"no answer; {cause}",
+                    f"run the capture by hand: {last.command}",
+                )
+            if not last.sightings:
+                return self._verdict(
+                    Outcome.INCONCLUSIVE,
+                    wish,
+                    f"no answer; the request never reached the target: no answer was due; {self._others()}",
+                    "find out where the request is lost: the ledger below shows how far it came",
+                )
         if not sightings:
             return self.absent(wish)
         what = "answer, although the client got one" if self.ledger.answered else "answer"

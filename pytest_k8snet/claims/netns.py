@@ -41,11 +41,15 @@ def sandbox_of(containers: tuple[Container, ...]) -> Container | None:
 
 
 def pinned_namespace(pod: PodEvidence, containers: tuple[Container, ...]) -> str | None:
-    """The namespace path that all containers of a CRI-O pod share; None for other runtimes."""
+    """The namespace path that all containers of a CRI-O pod share; None for other runtimes.
+
+    A path below /proc is a process's namespace (NODE_NETWORK: the node's own) and pins nothing.
+    """
     if not pod.node.object.get().container_runtime.startswith("cri-o"):
         return None
     paths = {container.network_namespace for container in containers if not container.sandbox}
-    return paths.pop() if len(paths) == 1 else None
+    path = paths.pop() if len(paths) == 1 else None
+    return None if path is None or _PROC_PATH.fullmatch(path) else path
 
 
 def joins(pod: PodEvidence, container: Container, sandbox: Container) -> Verdict:

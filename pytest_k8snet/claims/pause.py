@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from pytest_k8snet.claims.netns import (
 )
 from pytest_k8snet.claims.verdict import Verdict, all_of, broken, claim, held, inconclusive, shown_by
 from pytest_k8snet.evidence.interfaces import Interface
+from pytest_k8snet.evidence.objects import Pod
 from pytest_k8snet.evidence.observations import PauseLab, PodEvidence, Request, Restart
 from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import NotObserved, Reading
@@ -96,13 +98,18 @@ def network_mode(lab: PauseLab, intent: Intent) -> Verdict:
 
 @claim
 def same_netns(lab: PauseLab, intent: Intent) -> Verdict:
-    """Pause and all containers are in one network namespace, which is not the node's."""
+    """Pause and all containers are in one network namespace, which is not the node's.
+
+    Without a running pause container the others agreeing shows nothing of what holds their namespace:
+    inconclusive, but for CRI-O (``drop_infra_ctr``), whose pinned namespace stands in for it.
+    """
     containers, inodes = listed(lab.pod), lab.pod.inodes.get()
     sandbox = sandbox_of(containers)
     members = [c for c in containers if not c.sandbox]
     if not members:
         raise unlisted(lab.pod, "lists no container of the pod but its sandbox")
-    if sandbox is not None and sandbox.pid > 0:
+    running = sandbox is not None and sandbox.pid > 0
+    if sandbox is not None and running:
         members.insert(0, sandbox)
     inode = {member.id: inode_of(lab.pod, inodes, member.pid) for member in members}
     node = inode_of(lab.pod, inodes, 1)
@@ -111,7 +118,17 @@ def same_netns(lab: PauseLab, intent: Intent) -> Verdict:
     strangers = [c for c in members if inode[c.id] != inode[members[0].id]]
     on_node = [c for c in members if inode[c.id] == node]
     if not strangers and not on_node:
-        return held(expected, found, **shown_by(lab.pod.inodes))
+        if running:
+            return held(expected, found, **shown_by(lab.pod.inodes))
+        if pinned := pinned_namespace(lab.pod, containers):
+            found += f"; the namespace pinned at {pinned} stands in for CRI-O's pause process"
+            return held(expected, found, **shown_by(lab.pod.inodes))
+        return inconclusive(
+            f"the pause container in {expected}",
+            f"no pause container runs to compare with: {found}",
+            advice="see one-sandbox",
+            **shown_by(lab.pod.containers),
+        )
     culprits = [f"{c.name} is in the node's own namespace" for c in on_node]
     culprits += [f"{c.name} is not in {members[0].name}'s" for c in strangers if c not in on_node]
     return broken(
@@ -225,7 +242,7 @@ def shared_localhost(lab: PauseLab, intent: Intent) -> Verdict:
         asked = ", ".join(f"{label} (asked {host})" for label, host in hosts.items()) or "none"
         advice = "the lab needs one request to 127.0.0.1 each way"
         return inconclusive(expected, f"requests sent: {asked}", where=lab.pod.node.name, advice=advice)
-    return all_of(_answers(request, "127.0.0.1") for request in lab.siblings)
+    return all_of(_answers(request, "127.0.0.1", lab.pod.pod) for request in lab.siblings)
 
 
 @claim
@@ -243,7 +260,7 @@ def both_reachable(lab: PauseLab, intent: Intent) -> Verdict:
             where=lab.pod.node.name,
             advice="request every containerPort on the pod IP from another node",
         )
-    return all_of(_answers(request, request.answer.get().url) for request in requests)
+    return all_of(_answers(request, request.answer.get().url, pod) for request in requests)
 
 
 @claim
@@ -256,6 +273,18 @@ def survives_restart(restart: Reading[Restart]) -> Verdict:
             expected,
             f"container {before.container[:12]} (pid {before.pid}) was not restarted",
             advice="kill its process on the node and wait for the kubelet to start it again",
+            **shown_by(restart),
+        )
+    missing = [
+        what
+        for what, known in (("no address", before.ips), ("no interface on the node", before.host_interface))
+        if not known
+    ]
+    if missing:
+        return inconclusive(
+            expected,
+            f"the pod's eth0 had {' and '.join(missing)} already before the restart: nothing to survive it",
+            advice="see pod-ip and veth-pair",
             **shown_by(restart),
         )
     changed = [
@@ -328,16 +357,38 @@ def _on_the_node(pod: PodEvidence) -> str:
     return f"; {pod.node.name} itself holds the pod's IP on {', '.join(holders)}" if holders else ""
 
 
-def _answers(request: Request, target: str) -> Verdict:
+def _answers(request: Request, target: str, pod: Pod) -> Verdict:
+    """Held when a process of ``pod`` itself answers: its body names the pod.
+
+    kubetm/app and the reference app tell their hostname, which is the pod's name. A status alone would
+    be anyone's: a DNAT rule, or a process of the node on the same port, can answer in the pod's stead.
+    """
     exchange = request.answer.get()
-    expected = f"{request.label}: an answer from {target}"
+    expected = f"{request.label}: an answer from {target} that names {pod.name}"
     if exchange.answered:
-        return held(expected, f"{request.label}: HTTP {exchange.status}", **shown_by(request.answer))
+        body = exchange.body.decode("utf-8", "replace").strip()
+        seen = f"{request.label}: HTTP {exchange.status}, {body[:80]!r}"
+        if _names(body, pod):
+            return held(expected, seen, **shown_by(request.answer))
+        return broken(
+            expected,
+            f"{request.label}: a stranger answered: {body[:80]!r}",
+            advice=f"look for a rule that redirects {exchange.url} (iptables-save -t nat), on the node and "
+            "inside the pod, and for what listens there (ss -ltnp)",
+            **shown_by(request.answer),
+        )
     why = (
         f"HTTP {exchange.status}" if exchange.status else f"no answer ({exchange.error or 'no reason given'})"
     )
     advice = f"ss -ltn in the pod: does a container listen on the port of {exchange.url}?"
     return broken(expected, f"{request.label}: {why}", advice=advice, **shown_by(request.answer))
+
+
+def _names(body: str, pod: Pod) -> bool:
+    """Whether the pod's hostname stands in ``body``, and not merely as a part of a longer name."""
+    # The kubelet cuts a name to the 63 characters that Linux has for a hostname.
+    hostname = pod.name[:63].rstrip("-.")
+    return re.search(rf"(?<![\w.-]){re.escape(hostname)}(?![\w-]|\.\w)", body) is not None
 
 
 def _address(host: str | None) -> IPAddress | None:

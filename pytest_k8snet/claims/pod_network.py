@@ -8,7 +8,7 @@ from itertools import pairwise
 from pytest_k8snet.claims.flow import breaks
 from pytest_k8snet.claims.ledger import Hop, Ledger
 from pytest_k8snet.claims.matchers import anywhere, describe, tcp
-from pytest_k8snet.claims.mtu import arrived, link_fits, unfragmented
+from pytest_k8snet.claims.mtu import arrived, link_fits, tunnel_fits, tunnelled, unfragmented
 from pytest_k8snet.claims.path import (
     encapsulation,
     envelope,
@@ -19,6 +19,7 @@ from pytest_k8snet.claims.path import (
     underlay,
 )
 from pytest_k8snet.claims.verdict import (
+    Outcome,
     Verdict,
     all_of,
     broken,
@@ -218,7 +219,7 @@ def reply_encapsulated(lab: PodNetworkLab, intent: Intent) -> Verdict:
     verdicts = []
     for point in ("target-uplink", "source-uplink"):
         hop = ledger.hop(point)
-        verdicts.append(hop.reply_shows(back, only=True))
+        verdicts.append(hop.reply_shows(back, only=True, where_due=True))
         verdicts.append(hop.never_shows(back.in_another_envelope(), control=back))
     return all_of(verdicts)
 
@@ -227,18 +228,28 @@ def reply_encapsulated(lab: PodNetworkLab, intent: Intent) -> Verdict:
 def mtu_fits(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """Pod MTU and encapsulation overhead fit the uplinks, and a large answer arrives unfragmented."""
     _apart(lab)
-    kind = encapsulation(intent, lab.source.node, lab.target.node)
-    links = [link_fits(pod, kind) for pod in (lab.source, lab.target)]
-    if not all(verdict.held for verdict in links):
-        return all_of(links)
+    kind, pods = encapsulation(intent, lab.source.node, lab.target.node), (lab.source, lab.target)
+    links = [link_fits(pod, kind) for pod in pods]
+    if kind:
+        links += [tunnel_fits(pod, kind) for pod in pods]
+    fit = all_of(links)
+    if fit.outcome is Outcome.BROKEN:
+        return fit
     large = Ledger.of(lab.large, intent)
     uplinks = [large.hop("target-uplink"), large.hop("source-uplink")]
-    fragments = [unfragmented(hop, lab) for hop in uplinks]
+    veths = [large.hop("target-veth"), large.hop("source-veth")]
+    fragments = [unfragmented(hop, lab) for hop in (*veths, *uplinks)]
+    if not fit.held:
+        return all_of((*fragments, fit))
     transfer = arrived(lab, intent)
     if transfer.held:
-        answer = anywhere(tcp(src=target(lab.large)))
-        transfer = all_of((transfer, *(hop.reply_shows(answer) for hop in uplinks)))
-    return all_of((*fragments, transfer, *links))
+        answer = tcp(src=target(lab.large))
+        inside = envelope(intent, lab.target.node, lab.source.node) / answer
+        passed = [hop.reply_shows(anywhere(answer)) for hop in uplinks]
+        if kind and all(verdict.held for verdict in passed):
+            passed = [tunnelled(hop, inside) for hop in uplinks]
+        transfer = all_of((transfer, *passed))
+    return all_of((*fragments, transfer, fit))
 
 
 def _apart(lab: PodNetworkLab) -> None:

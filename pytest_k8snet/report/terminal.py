@@ -90,7 +90,9 @@ class Terminal:
     # pytest's own last words (the interrupt's too) come before these.
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        if self._clusters:
+        # With -p no:terminal there is nobody to write, which is known only now: pytest's reporter may be
+        # registered after this one. It is the reporter that calls all the other hooks that write.
+        if self._clusters and self._config.pluginmanager.hasplugin("terminalreporter"):
             what = choose.verdict_on(self._settings.provider, self._settings.replay)
             self._config.get_terminal_writer().line(f"k8snet: this is a verdict on {what}.")
 

@@ -541,7 +541,7 @@ def nodeport() -> NodePortLab:
 
 def pause() -> PauseLab:
     def asked(label: str, url: str, by: str) -> Request:
-        return Request(label, ok(answered(url), f"curl {url}", by))
+        return Request(label, ok(answered(url, b"Hostname : pod-pause\n"), f"curl {url}", by))
 
     return PauseLab(
         pod_pause(),

@@ -246,7 +246,34 @@ class TestReplies:
     def test_no_payload(self) -> None:
         request = with_point(silent(pod_request()), "source-uplink", conversation(UPLINK)[:4])
         verdict = ledger(request).hop("source-uplink").reply_shows(self.BACK)
-        assert_broken(verdict, "no payload came back, only packet 2")
+        assert_inconclusive(verdict, "packet 2", "the handshake's answer has that form, no payload came back")
+        packets = conversation(UPLINK)
+        acknowledged = with_point(request, "source-uplink", (packets[3], replace(packets[1], number=8)))
+        assert_inconclusive(ledger(acknowledged).hop("source-uplink").reply_shows(self.BACK), "packet 8")
+        reset = segment(2, (DEST_IP, 8080), (SRC_IP, 35096), "RA", tunnels=(ipip_tunnel(NODE1, NODE2),))
+        refused = with_point(request, "source-uplink", (packets[3], reset))
+        verdict = ledger(refused).hop("source-uplink").reply_shows(self.BACK)
+        assert_inconclusive(verdict, "a segment without payload has that form")
+
+    def test_a_handshake_in_another_form(self) -> None:
+        bare = replace(UPLINK, back_envelope=())
+        request = with_point(silent(pod_request()), "source-uplink", conversation(bare)[:4])
+        verdict = ledger(request).hop("source-uplink").reply_shows(self.BACK)
+        assert_broken(verdict, "no payload came back, only packet 2", "bare, without encapsulation")
+
+    def test_only_one_handshake_in_another_form(self) -> None:
+        """What is shown is the packet that differs, not the one that does not."""
+        packets = conversation(UPLINK)[:4]
+        stray = replace(packets[1], number=8, tunnels=())
+        request = with_point(silent(pod_request()), "source-uplink", (*packets, stray))
+        hop = ledger(request).hop("source-uplink")
+        assert_broken(hop.reply_shows(self.BACK, only=True), "only packet 8", "bare, without encapsulation")
+        assert_inconclusive(hop.reply_shows(self.BACK), "packet 2")
+
+    def test_the_payload_came_another_way(self) -> None:
+        request = with_point(pod_request(), "source-uplink", conversation(UPLINK)[:4])
+        verdict = ledger(request).hop("source-uplink").reply_shows(self.BACK)
+        assert_broken(verdict, "no payload, although the client got its answer, only packet 2")
 
     def test_neither_request_nor_answer(self) -> None:
         hop = ledger(with_point(pod_request(), "source-uplink", NOISE)).hop("source-uplink")
@@ -277,10 +304,32 @@ class TestNeverOpened:
 
     def test_the_get_was_never_sent(self, cut: TracedRequest) -> None:
         verdict = ledger(cut).hop("source-veth").shows(tcp(payload=b"GET /hostname"))
-        assert_broken(verdict, "only SYNs were sent", "payload without")
+        assert_inconclusive(verdict, "only SYNs were sent: the request itself was never on the wire")
+        assert "payload without" not in verdict.seen
+
+    def test_a_syn_in_another_form(self, cut: TracedRequest) -> None:
+        wanted = tcp(dst=(DEST_IP, 8080), payload=b"GET /hostname")
+        verdict = ledger(cut).hop("source-uplink").shows(wanted)
+        assert_broken(verdict, "encapsulated (IPIP", "only SYNs were sent")
+        assert "payload without" not in verdict.seen
 
     def test_no_answer(self, cut: TracedRequest) -> None:
         assert_broken(ledger(cut).hop("source-veth").reply_shows(anywhere(tcp())), "but no answer")
+
+    @pytest.mark.parametrize("point", ["source-uplink", "target-uplink"])
+    def test_no_answer_was_due(self, cut: TracedRequest, point: str) -> None:
+        verdict = ledger(cut).hop(point).reply_shows(anywhere(tcp()), where_due=True)
+        assert_inconclusive(verdict, "the request never reached the target: no answer was due")
+
+    def test_whether_an_answer_was_due_is_unknown(self, cut: TracedRequest) -> None:
+        blind = with_point(cut, "target-veth", run=scenes.failed("tcpdump"))
+        verdict = ledger(blind).hop("source-uplink").reply_shows(anywhere(tcp()), where_due=True)
+        assert_inconclusive(verdict, "whether the request reached the target is unknown")
+
+    def test_an_answer_was_due(self, cut: TracedRequest) -> None:
+        reached = with_point(cut, "target-veth", only_syns(VETH))
+        hop = ledger(reached).hop("source-uplink")
+        assert_broken(hop.reply_shows(anywhere(tcp()), where_due=True), "but no answer")
 
     def test_a_syn_to_elsewhere_is_not_ours(self, cut: TracedRequest) -> None:
         other = only_syns(replace(VETH, dst=(DEST_IP, 9)))

@@ -149,7 +149,8 @@ class TestNetworkMode:
     def test_no_sandbox(self) -> None:
         assert_broken(pause.network_mode(listing(*containers()[1:]), INTENT), "no pause container to join")
         lab = runtime("cri-o://1.30")
-        assert_held(pause.network_mode(listing(*containers(lab)[1:], lab=lab), INTENT))
+        pinned = [replace(c, network_namespace="/var/run/netns/1") for c in containers(lab)[1:]]
+        assert_held(pause.network_mode(listing(*pinned, lab=lab), INTENT))
 
     def test_nothing_but_a_sandbox(self) -> None:
         assert_inconclusive(pause.network_mode(listing(containers()[0]), INTENT), "but its sandbox")
@@ -172,7 +173,33 @@ class TestSameNetns:
         assert_broken(pause.same_netns(lab, INTENT), "POD is in the node's own namespace")
 
     def test_without_a_pause_process(self) -> None:
-        assert_held(pause.same_netns(listing(*containers()[1:]), INTENT))
+        sandbox, *rest = containers()
+        for gone in (rest, [replace(sandbox, pid=0), *rest]):
+            verdict = pause.same_netns(listing(*gone), INTENT)
+            assert_inconclusive(verdict, "no pause container runs", "container1 (pid 101)")
+
+    def test_without_a_pause_process_a_stranger_is_one_still(self) -> None:
+        lab = with_pod(listing(*containers()[1:]), inodes=ok({1: 5, 101: 6, 102: 7}, "stat", "k8s-node1"))
+        assert_broken(pause.same_netns(lab, INTENT), "container2 is not in container1's")
+
+    def test_a_pinned_namespace_stands_in(self) -> None:
+        for name in ("cri-o://1.30", "containerd://1.6.20"):
+            lab = runtime(name)
+            pinned = [replace(c, network_namespace="/var/run/netns/1") for c in containers(lab)[1:]]
+            verdict = pause.same_netns(listing(*pinned, lab=lab), INTENT)
+            if name.startswith("cri-o"):
+                assert_held(verdict)
+                assert "pinned at /var/run/netns/1 stands in" in verdict.seen
+            else:
+                assert_inconclusive(verdict, "no pause container runs")
+
+    @pytest.mark.parametrize("path", ["/proc/100/ns/net", "/proc/1/ns/net"])
+    def test_a_process_pins_nothing(self, path: str) -> None:
+        lab = runtime("cri-o://1.30")
+        lab = listing(*(replace(c, network_namespace=path) for c in containers(lab)[1:]), lab=lab)
+        assert_inconclusive(pause.same_netns(lab, INTENT), "no pause container runs")
+        assert_broken(pause.one_sandbox(lab, INTENT), "no pause container")
+        assert_broken(pause.network_mode(lab, INTENT), "no pause container to join")
 
     @pytest.mark.parametrize("inodes", [failed(), ok({1: 5, 100: 6, 101: 6}), ok({100: 6, 101: 6, 102: 6})])
     def test_unread(self, inodes: Reading[Any]) -> None:
@@ -331,6 +358,34 @@ class TestRequests:
         error = Exchange("http://127.0.0.1:8000/", 500)
         assert_broken(pause.shared_localhost(self.sibling(1, error), INTENT), "HTTP 500")
 
+    STRANGERS = (b"", b"pod-dest\n", b"Hostname : pod-pause-2\n", b"my-pod-pause", b"pod-pause.other")
+
+    @pytest.mark.parametrize("body", STRANGERS)
+    def test_a_stranger_answers_for_a_sibling(self, body: bytes) -> None:
+        stranger = scenes.answered("http://127.0.0.1:8000/", body)
+        verdict = pause.shared_localhost(self.sibling(1, stranger), INTENT)
+        assert_broken(verdict, "127.0.0.1:8000", f"a stranger answered: {body.decode().strip()!r}")
+
+    @pytest.mark.parametrize("body", STRANGERS)
+    def test_a_stranger_answers_on_the_pods_ip(self, body: bytes) -> None:
+        lab = scenes.pause()
+        stranger = scenes.answered(f"http://{PAUSE_IP}:8080/", body)
+        last = replace(lab.from_other_node[1], answer=ok(stranger, "curl", "k8s-node2"))
+        verdict = pause.both_reachable(replace(lab, from_other_node=(lab.from_other_node[0], last)), INTENT)
+        assert_broken(verdict, f"{PAUSE_IP}:8080", f"a stranger answered: {body.decode().strip()!r}")
+
+    @pytest.mark.parametrize("body", [b"pod-pause", b"Hostname: pod-pause.", b"<b>pod-pause</b>"])
+    def test_the_pod_names_itself(self, body: bytes) -> None:
+        own = scenes.answered("http://127.0.0.1:8000/", body)
+        assert_held(pause.shared_localhost(self.sibling(1, own), INTENT))
+
+    def test_a_long_name_is_cut_as_the_kubelet_cuts_it(self) -> None:
+        lab = scenes.pause()
+        pod = replace(lab.pod.pod, name="p" * 62 + "-" + "q" * 9)
+        own = scenes.answered("http://127.0.0.1:8000/", b"Hostname : " + b"p" * 62)
+        answers = tuple(replace(r, answer=replace(r.answer, value=own)) for r in lab.siblings)
+        assert_held(pause.shared_localhost(replace(with_pod(lab, pod=pod), siblings=answers), INTENT))
+
     def test_siblings_that_were_not_asked(self) -> None:
         lab = scenes.pause()
         one_way = replace(lab, siblings=lab.siblings[:1])
@@ -379,6 +434,20 @@ class TestSurvivesRestart:
     )
     def test_broken(self, changes: dict[str, Any], culprit: str) -> None:
         assert_broken(pause.survives_restart(self.changed(**changes)), culprit)
+
+    @pytest.mark.parametrize(
+        ("lost", "what"),
+        [
+            ({"ips": ()}, "no address already before"),
+            ({"host_interface": ""}, "no interface on the node already before"),
+            ({"ips": (), "host_interface": ""}, "no address and no interface on the node"),
+        ],
+    )
+    def test_nothing_equals_nothing(self, lost: dict[str, Any], what: str) -> None:
+        reading = scenes.restart()
+        both = Restart(replace(reading.get().before, **lost), replace(reading.get().after, **lost))
+        assert_inconclusive(pause.survives_restart(replace(reading, value=both)), what)
+        assert_broken(pause.survives_restart(self.changed(**lost)), "became")
 
     def test_not_restarted(self) -> None:
         before = scenes.restart().get().before

@@ -55,6 +55,13 @@ VETH = Leg((SRC_IP, 35096), (DEST_IP, 8080))
 BARE = replace(VETH, ttl=63, back_ttl=63)
 UPLINK = wrapped(BARE)
 
+OTHER_END = {
+    "source-veth": "target-veth",
+    "target-veth": "source-veth",
+    "source-uplink": "target-uplink",
+    "target-uplink": "source-uplink",
+}
+
 Claim = Callable[[PodNetworkLab, Intent], Verdict]
 
 
@@ -328,6 +335,15 @@ class TestPlainOnSourceVeth:
         lab = traced(source_veth=other)
         assert_broken(pod_network.plain_on_source_veth(lab, INTENT), 'payload without "GET /hostname"')
 
+    def test_only_syns(self) -> None:
+        lab = silent(
+            traced(source_veth=only_syns(VETH), source_uplink=NOISE, target_uplink=NOISE, target_veth=NOISE)
+        )
+        verdict = pod_network.plain_on_source_veth(lab, INTENT)
+        assert_inconclusive(verdict, "only SYNs were sent: the request itself was never on the wire")
+        wrong = traced(lab, source_veth=only_syns(UPLINK))
+        assert_broken(pod_network.plain_on_source_veth(wrong, INTENT), "encapsulated", "only SYNs were sent")
+
     def test_unread(self) -> None:
         lab = scenes.pod_network()
         lab = replace(lab, request=with_point(lab.request, "source-veth", dropped=1))
@@ -453,7 +469,7 @@ class TestOneFlow:
         unread = replace(lab, request=replace(lab.request, connections=failed()))
         assert_inconclusive(pod_network.one_flow(unread, INTENT))
         nowhere = replace(lab, request=replace(lab.request, connections=ok(())))
-        assert_inconclusive(pod_network.one_flow(nowhere, INTENT), "lists no connection at all")
+        assert_inconclusive(pod_network.one_flow(nowhere, INTENT), "lists no connection to 20.111.156.72")
 
     def test_twice(self) -> None:
         lab = uplinks(replace(UPLINK, envelope=UPLINK.envelope * 2))
@@ -550,6 +566,23 @@ class TestReplyEncapsulated:
         lab = replace(lab, request=with_point(lab.request, "target-uplink", run=failed("tcpdump")))
         assert_inconclusive(pod_network.reply_encapsulated(lab, INTENT))
 
+    def test_only_the_handshake_was_answered(self) -> None:
+        opened = {"source_uplink": conversation(UPLINK)[:4], "target_uplink": conversation(UPLINK)[:4]}
+        verdict = pod_network.reply_encapsulated(silent(traced(**opened)), INTENT)
+        assert_inconclusive(verdict, "the handshake's answer has that form, no payload came back")
+        opened["source_uplink"] = conversation(replace(UPLINK, back_envelope=()))[:4]
+        verdict = pod_network.reply_encapsulated(silent(traced(**opened)), INTENT)
+        assert_broken(verdict, "no payload came back, only packet 2", "bare, without encapsulation")
+
+    def test_the_request_was_lost_on_its_way(self) -> None:
+        sent = {"source_veth": only_syns(VETH), "source_uplink": only_syns(UPLINK)}
+        for target_uplink in (only_syns(UPLINK), NOISE):
+            lab = silent(traced(**sent, target_uplink=target_uplink, target_veth=NOISE))
+            verdict = pod_network.reply_encapsulated(lab, INTENT)
+            assert_inconclusive(verdict, "the request never reached the target: no answer was due")
+        reached = silent(traced(**sent, target_uplink=only_syns(UPLINK), target_veth=only_syns(VETH)))
+        assert_broken(pod_network.reply_encapsulated(reached, INTENT), "but no answer")
+
 
 class TestMtuFits:
     def large(self, lab: PodNetworkLab | None = None, **exchange: Any) -> PodNetworkLab:
@@ -602,6 +635,58 @@ class TestMtuFits:
         verdict = pod_network.mtu_fits(self.extra(Packet(8, 0.0, header, icmp=(3, 4))), INTENT)
         assert_broken(verdict, "ICMP fragmentation needed")
         assert_held(pod_network.mtu_fits(self.extra(Packet(8, 0.0, header, icmp=(3, 1))), INTENT))
+
+    @pytest.mark.parametrize("point", ["source-veth", "source-uplink", "target-uplink", "target-veth"])
+    def test_the_pod_is_asked_for_smaller_packets(self, point: str) -> None:
+        """The node itself answers what does not fit its tunnel device: only the veth shows it."""
+        header = IPHeader(ip_address(NODE1), ip_address(DEST_IP), 1, 64)
+        lab = self.extra(Packet(8, 0.0, header, icmp=(3, 4)), point)
+        assert_broken(pod_network.mtu_fits(lab, INTENT), "packet 8 is ICMP fragmentation needed")
+        blind = replace(lab, large=with_point(lab.large, OTHER_END[point], run=failed("tcpdump")))
+        assert_broken(pod_network.mtu_fits(blind, INTENT), "packet 8 is ICMP fragmentation needed")
+        foreign = replace(header, dst=ip_address(MASTER))
+        lab = self.extra(Packet(8, 0.0, foreign, icmp=(3, 4)), point)
+        assert_held(pod_network.mtu_fits(lab, INTENT))
+
+    @pytest.mark.parametrize("name", ["k8s-node1", "k8s-node2"])
+    def test_the_tunnel_is_narrower_than_the_pods(self, name: str) -> None:
+        def tunl0(mtu: int) -> PodNetworkLab:
+            def change(node: NodeEvidence) -> NodeEvidence:
+                changed = tuple(replace(i, mtu=mtu) if i.kind == "ipip" else i for i in node.interfaces.get())
+                return replace(node, interfaces=replace(node.interfaces, value=changed))
+
+            return with_nodes(lambda node: change(node) if node.name == name else node)
+
+        verdict = pod_network.mtu_fits(tunl0(1479), INTENT)
+        assert_broken(verdict, "1480, tunl0 1479")
+        assert verdict.where == f"{name} tunl0"
+        assert_held(pod_network.mtu_fits(tunl0(1480), INTENT))
+
+    def test_no_tunnel_device(self) -> None:
+        def without(node: NodeEvidence) -> NodeEvidence:
+            kept = tuple(i for i in node.interfaces.get() if i.kind != "ipip")
+            return replace(node, interfaces=replace(node.interfaces, value=kept))
+
+        lab = with_nodes(without)
+        assert_inconclusive(pod_network.mtu_fits(lab, INTENT), "has no ipip interface")
+        bare = replace(uplinks(BARE, lab).request, answer=lab.large.answer)
+        assert_held(pod_network.mtu_fits(replace(lab, large=bare), NONE))
+        header = IPHeader(ip_address(NODE1), ip_address(DEST_IP), 1, 64)
+        asked = self.extra(Packet(8, 0.0, header, icmp=(3, 4)), "target-veth")
+        assert_broken(pod_network.mtu_fits(replace(lab, large=asked.large), INTENT), "packet 8 is ICMP")
+
+    @pytest.mark.parametrize("point", ["source-uplink", "target-uplink"])
+    def test_the_large_answer_went_beside_the_tunnel(self, point: str) -> None:
+        lab = scenes.pod_network()
+        for packets in (
+            conversation(BARE),
+            conversation(replace(UPLINK, back_envelope=())),
+            conversation(wrapped(BARE, back=MASTER)),
+            (*conversation(UPLINK), replace(conversation(BARE)[4], number=8)),
+        ):
+            beside = replace(lab, large=with_point(lab.large, point, packets))
+            verdict = pod_network.mtu_fits(beside, INTENT)
+            assert_inconclusive(verdict, "the large answer did not use the tunnel")
 
     def test_black_hole(self) -> None:
         lab = self.large(status=0, size=0, error="curl: (28) timed out")

@@ -79,6 +79,31 @@ def test_a_bad_value_ends_the_run_with_one_line(
     assert events(pytester) == []
 
 
+def test_a_bundle_that_can_not_be_written_ends_the_run_before_any_work(
+    pytester: pytest.Pytester, my_lab: Path
+) -> None:
+    lab_file(my_lab, HOLDS)
+    result = pytester.runpytest_inprocess("--k8snet", "my_lab", "--k8snet-bundle=/proc/foo")
+    assert usage_error(result).startswith("--k8snet-bundle: /proc/foo can't be written to: ")
+    result.stdout.no_fnmatch_line("collected*")
+    assert events(pytester) == []
+    result = pytester.runpytest_inprocess("--k8snet", "my_lab", "--k8snet-bundle=/proc/foo", "--collect-only")
+    assert result.ret == 0
+
+
+@pytest.mark.parametrize("plugin", ["terminal", "terminalreporter"])
+def test_without_a_terminal(pytester: pytest.Pytester, plugin: str) -> None:
+    healthy = Path(__file__).parents[1] / "bundles" / "healthy"
+    result = pytester.runpytest_subprocess(
+        "--k8snet", f"--k8snet-replay={healthy}", "--junitxml=out.xml", "-p", f"no:{plugin}", "-k", "pod_ip"
+    )
+    assert result.ret == pytest.ExitCode.OK
+    assert not result.outlines
+    assert not result.errlines
+    (case,) = ElementTree.parse(pytester.path / "out.xml").iter("testcase")
+    assert {p.get("name"): p.get("value") for p in case.iter("property")}["k8snet_verdict"] == "held"
+
+
 def test_missing_tools_are_named_all_at_once(
     pytester: pytest.Pytester, stand_ins: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
