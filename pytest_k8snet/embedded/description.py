@@ -33,7 +33,7 @@ IMAGE_PORTS = {"kubetm/p8000": 8000, "kubetm/p8080": 8080, "kubetm/init": 8080, 
 #: machine that runs us stands in what is recorded.
 PYTHON = "/run/k8snet/python"
 APP = "/run/k8snet/app.py"
-PAUSE_IMAGE = "k8s.gcr.io/pause:3.2"
+PAUSE_IMAGE = "pause:3.2"
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def configuration(pod: P, name: str) -> dict[str, Any]:
         "io.kubernetes.cri.sandbox-name": pod.name,
         "io.kubernetes.cri.sandbox-namespace": "default",
         "io.kubernetes.cri.sandbox-uid": f"uid-{pod.name}",
-        "io.kubernetes.cri.image-name": "k8s.gcr.io/pause:3.2" if sandbox else "kubetm/app",
+        "io.kubernetes.cri.image-name": "pause:3.2" if sandbox else "kubetm/app",
     }
     if not sandbox:
         annotations["io.kubernetes.cri.container-name"] = name
