@@ -124,7 +124,8 @@ class Kernel:
 
     def __init__(self, kernel: str, cpu: int | None = None) -> None:
         """Start it. ClusterError when the launcher can't."""
-        self.kind = kernel
+        self._console = ""
+        self._close_lock = threading.Lock()
         to_agent_read, self.write = os.pipe()
         self.read, from_agent_write = os.pipe()
         alive_read, self._alive = os.pipe()
@@ -158,13 +159,10 @@ class Kernel:
         assert self._launcher.stdout is not None
         said: IO[bytes] = self._launcher.stdout
         line = said.readline()
-        if not line:
+        if not line or "pid" not in json.loads(line):
             _, error = self._launcher.communicate(timeout=10)
             self.close()
             raise ClusterError(f"the kernel could not be started: {error.decode(errors='replace').strip()}")
-        self.pid = int(json.loads(line)["pid"])
-        self._console = ""
-        self._close_lock = threading.Lock()
 
     @property
     def console(self) -> str:
@@ -173,7 +171,7 @@ class Kernel:
 
     def close(self) -> None:
         """End the kernel and wait until the launcher has removed everything. Idempotent."""
-        with getattr(self, "_close_lock", threading.Lock()):
+        with self._close_lock:
             if self._alive < 0:
                 return
             os.close(self._alive)

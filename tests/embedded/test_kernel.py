@@ -59,3 +59,9 @@ def test_xdist_workers_take_different_cpus(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
         taken.add(kernel.pick_cpu())
     assert len(taken) == 3
+
+
+def test_a_kernel_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "program", lambda name: "/nowhere/linux.uml")
+    with pytest.raises(ClusterError, match=r"could not be started: (?s:.*)/nowhere/linux\.uml"):
+        kernel.Kernel("uml")

@@ -45,17 +45,17 @@ class Command:
             self.open[descriptor] = name
             table.selector.register(descriptor, selectors.EVENT_READ, self)
 
-    def read(self, descriptor: int) -> bool:
-        """Take what is there; False at its end."""
+    def read(self, descriptor: int) -> int | None:
+        """Take what is there: how many bytes; 0 at its end, None when nothing is there now."""
         try:
             piece = os.read(descriptor, 65536)
         except BlockingIOError:
-            return True
+            return None
         if self.stream and piece:
             self._send({"id": self.id, "event": self.open[descriptor]}, piece)
         else:
             self.kept[self.open[descriptor]] += piece
-        return bool(piece)
+        return len(piece)
 
     def finish(self, **more: Any) -> None:
         """Send the last frame: exit status, and the output where it was not streamed."""
@@ -95,7 +95,14 @@ class CommandTable:
             os.killpg(command.pid, number)
 
     def readable(self, command: Command, descriptor: int) -> None:
-        if not command.read(descriptor):
+        if command.read(descriptor) == 0:
+            self._close(command, descriptor)
+
+    def _drain(self, command: Command) -> None:
+        """Take what an ended command left in its pipes; a child of it may hold them open for ever."""
+        for descriptor in list(command.open):
+            while command.read(descriptor):
+                pass
             self._close(command, descriptor)
 
     def _close(self, command: Command, descriptor: int) -> None:
@@ -105,17 +112,7 @@ class CommandTable:
 
     def _ended(self, command: Command, status: int) -> None:
         command.status = status
-        # What it wrote is in the pipes already; a child it left behind may hold them open for ever.
-        for descriptor in list(command.open):
-            while True:
-                before = len(command.kept[command.open[descriptor]])
-                try:
-                    piece_left = command.read(descriptor)
-                except OSError:
-                    break
-                if not piece_left or (len(command.kept[command.open[descriptor]]) == before):
-                    break
-            self._close(command, descriptor)
+        self._drain(command)
         del self._commands[command.id]
         command.finish()
 
@@ -130,8 +127,6 @@ class CommandTable:
             if command.deadline is not None and now >= command.deadline:
                 self._reaper.forget(command.pid)
                 os.killpg(command.pid, signal.SIGKILL)
-                for descriptor in list(command.open):
-                    command.read(descriptor)
-                    self._close(command, descriptor)
+                self._drain(command)
                 del self._commands[command.id]
                 command.finish(timeout=command.timeout)
