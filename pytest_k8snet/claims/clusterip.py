@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pytest_k8snet.claims.causes import BETWEEN_NODES, TRANSLATION, services, traffic
+from pytest_k8snet.claims.diagnosis import explained_by
 from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.matchers import address_and_port, anywhere, tcp
-from pytest_k8snet.claims.nat import Address, conntrack_verdict, entry_walk, ready, walk_verdict
+from pytest_k8snet.claims.nat import SELECTED, Address, conntrack_verdict, entry_walk, ready, walk_verdict
 from pytest_k8snet.claims.path import envelope, pod_ip, same_node, sources, target
 from pytest_k8snet.claims.verdict import Verdict, all_of, broken, claim, held, inconclusive, shown_by
 from pytest_k8snet.evidence.objects import Pod
@@ -14,11 +16,10 @@ from pytest_k8snet.evidence.observations import ClusterIPLab, Spread
 from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.intent import Intent
 
-#: The pods that the lab's service is for: its manifest selects ``type: dest``.
-SELECTED: Mapping[str, str] = {"type": "dest"}
 FALSE_ALARM = 1e-6  #: chance of a false alarm that ``spreads`` allows
 
 
+@explained_by(services.selector_mismatch, services.no_endpoints)
 @claim
 def endpoints(lab: ClusterIPLab, intent: Intent) -> Verdict:
     """The service selects exactly the ready type: dest pods."""
@@ -55,6 +56,13 @@ def vip_on_source_veth(lab: ClusterIPLab, intent: Intent) -> Verdict:
     return hop.shows(wanted)
 
 
+@explained_by(
+    services.translated_on_other_node,
+    *TRANSLATION,
+    services.no_service_rules,
+    traffic.pod_traffic_masqueraded,
+    *BETWEEN_NODES,
+)
 @claim
 def dnat_before_uplink(lab: ClusterIPLab, intent: Intent) -> Verdict:
     """On node2's uplink the destination is pod-dest:8080; the ClusterIP never appears there.
@@ -74,6 +82,7 @@ def dnat_before_uplink(lab: ClusterIPLab, intent: Intent) -> Verdict:
     return all_of((hop.shows(wanted), hop.never_shows(anywhere(tcp(dst=_vip(lab))), control=wanted)))
 
 
+@explained_by(services.translated_on_other_node, *TRANSLATION, services.no_service_rules)
 @claim
 def rules_lead_to_pod(lab: ClusterIPLab, intent: Intent) -> Verdict:
     """The node's live rules, walked for pod-src -> ClusterIP:8080, end in DNAT to an endpoint.
@@ -89,6 +98,7 @@ def rules_lead_to_pod(lab: ClusterIPLab, intent: Intent) -> Verdict:
     return all_of((walked, conntrack_verdict(ledger, known))) if walked.held else walked
 
 
+@explained_by(services.translated_on_other_node, *TRANSLATION, services.no_service_rules)
 @claim
 def conntrack_agrees(lab: ClusterIPLab, intent: Intent) -> Verdict:
     """Conntrack's entry pod-src -> ClusterIP:8080 is answered by the endpoint that the wire shows."""
@@ -96,6 +106,7 @@ def conntrack_agrees(lab: ClusterIPLab, intent: Intent) -> Verdict:
     return conntrack_verdict(Ledger.of(lab.request, intent))
 
 
+@explained_by(services.not_translated_back, *TRANSLATION, services.no_service_rules, *BETWEEN_NODES)
 @claim
 def reply_from_vip(lab: ClusterIPLab, intent: Intent) -> Verdict:
     """pod-src sees the answer come from the ClusterIP."""
@@ -103,6 +114,7 @@ def reply_from_vip(lab: ClusterIPLab, intent: Intent) -> Verdict:
     return Ledger.of(lab.request, intent).hop("source-veth").reply_shows(wanted, only=True)
 
 
+@explained_by(services.endpoint_starved)
 @claim
 def spreads(lab: ClusterIPLab, spread: Reading[Spread]) -> Verdict:
     """With several endpoints every one is reached.

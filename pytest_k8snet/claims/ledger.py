@@ -16,6 +16,10 @@ from point to point by its sequence number.
 * *broken* otherwise: the request passed elsewhere, or was lost before this point, while a working
   capture looked on. The text says where it was seen.
 
+After a request that got no answer the probes ask controls (:class:`Aftermath`), so that a capture on a
+path that is cut holds frames, if it works. They are never taken for the request: they carry other
+tokens, and come from addresses of nodes to addresses that the client did not ask.
+
 **What a cut path can't show.** A SYN in the expected form does not refute what is asked about the
 request's payload, and a handshake's answer in the expected form does not refute what is asked about
 the answer: both are inconclusive. So is, for a claim on the answer's form between the nodes, a missing

@@ -53,7 +53,7 @@ def owner_of_port(node: NodeEvidence, lab: NodePortLab, intent: Intent) -> Verdi
     version = node.object.get().kube_proxy_version
     listeners = [listener for listener in node.listeners.get() if listener.port == port]
     sockets = opens_sockets(version)
-    proxies = [listener for listener in listeners if _proxy(listener)]
+    proxies = [listener for listener in listeners if proxy(listener)]
     if sockets is None:
         reading = "version unknown, a kube-proxy socket is there" if proxies else "version unknown, no socket"
         sockets = bool(proxies)
@@ -74,10 +74,10 @@ def _listening(node: NodeEvidence, listeners: list[Listener], port: int, reading
     if any(not listener.processes for listener in listeners):
         advice = "run ss -ltnp as root: it names no process otherwise"
         return inconclusive(expected, f"{node.name}: {seen}", advice=advice, **shown)
-    wide = [listener for listener in listeners if _proxy(listener) and _wide(listener, node)]
-    others = [listener for listener in listeners if not _proxy(listener)]
+    wide = [listener for listener in listeners if proxy(listener) and _wide(listener, node)]
+    others = [listener for listener in listeners if not proxy(listener)]
     if wide and not others:
-        return held(expected, f"{node.name}: {seen}, {_proxy(wide[0])} ({reading})", **shown)
+        return held(expected, f"{node.name}: {seen}, {proxy(wide[0])} ({reading})", **shown)
     if others:
         seen += ": another process holds the port"
     elif listeners and all(listener.loopback_only for listener in listeners):
@@ -124,7 +124,7 @@ def _claimed(
     return broken(expected, seen, advice=advice, details=result.text, **shown)
 
 
-def _proxy(listener: Listener) -> str:
+def proxy(listener: Listener) -> str:
     """How the listening kube-proxy is called; empty when another process (or none known) listens."""
     for name, _ in listener.processes:
         # netstat cuts the command line: "k3s se" is "k3s server"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_k8snet.claims.ledger import Hop, Ledger
 from pytest_k8snet.claims.matchers import address_and_port, describe, tcp
 from pytest_k8snet.claims.rulematch import NewConnection
@@ -16,6 +18,9 @@ from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.intent import Intent
 
 Address = tuple[IPAddress, int]
+
+#: The pods that the lab's service is for: its manifest selects ``type: dest``.
+SELECTED: Mapping[str, str] = {"type": "dest"}
 
 #: A source port as clients take them, for a walk whose request no capture shows.
 ANY_CLIENT_PORT = 40000
@@ -160,7 +165,7 @@ def walk_verdict(
         return inconclusive(expected, result.unknown, advice=advice, details=details, **shown)
     reached = [(ip, port) for ip, port, _ in result.endpoints]
     strangers = [address for address in reached if address not in endpoints]
-    chains = _service_chains(service)
+    chains = service_chains(service)
     # Traffic policies lead through chains of the same hash: KUBE-EXT-, KUBE-SVL-, KUBE-XLB-.
     by_name = next((c for c in chains if any(c.rpartition("-")[2] in rule for rule in result.path)), None)
     if strangers:
@@ -181,7 +186,7 @@ def walk_verdict(
     return broken(expected, seen, advice=advice, details=details, **shown)
 
 
-def _service_chains(service: Service) -> list[str]:
+def service_chains(service: Service) -> list[str]:
     return [
         service_chain_name(service.namespace, service.name, port.name, port.protocol)
         for port in service.ports

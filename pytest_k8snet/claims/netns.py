@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pytest_k8snet.claims.verdict import Verdict, broken, held, shown_by
+from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.observations import PodEvidence
 from pytest_k8snet.evidence.reading import NotObserved
 from pytest_k8snet.evidence.sandboxes import Container
@@ -98,3 +99,28 @@ def inode_of(pod: PodEvidence, inodes: Mapping[int, int], pid: int) -> int:
             advice="the process may have ended meanwhile: run the lab again",
         )
     return inodes[pid]
+
+
+def eth0_of(pod: PodEvidence) -> Interface:
+    """The pod's eth0, or a stand-in without index and address where the namespace has none.
+
+    Raises NotObserved when the namespace shows no interface at all (even lo).
+    """
+    interfaces = pod.inside.get()
+    if not interfaces:
+        raise NotObserved(
+            "the pod's namespace shows no interface, not even lo",
+            node=pod.node.name,
+            command=pod.inside.command,
+        )
+    return next((i for i in interfaces if i.name == "eth0"), Interface(0, "eth0", 0))
+
+
+def host_end(pod: PodEvidence, eth0: Interface) -> Interface | None:
+    """The node's interface at the other end of eth0."""
+    if eth0.peer_index is None or eth0.peer_netnsid is None:
+        return None
+    for interface in pod.node.interfaces.get():
+        if interface.index == eth0.peer_index and interface.peer_netnsid is not None:
+            return interface
+    return None

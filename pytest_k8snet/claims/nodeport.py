@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_k8snet.claims.causes import BETWEEN_NODES, TRANSLATION, nodeports, services
+from pytest_k8snet.claims.diagnosis import explained_by
 from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.listeners import owner_of_port
 from pytest_k8snet.claims.matchers import address_and_port, anywhere, describe, tcp
@@ -28,6 +30,12 @@ from pytest_k8snet.evidence.packets import Packet
 from pytest_k8snet.intent import Intent
 
 
+@explained_by(
+    nodeports.port_held_by_other,
+    nodeports.loopback_only,
+    nodeports.nothing_listens,
+    nodeports.nodeport_rules_missing,
+)
 @claim
 def kube_proxy_listens(lab: NodePortLab, intent: Intent) -> Verdict:
     """kube-proxy listens on 31080 on every node.
@@ -50,6 +58,7 @@ def arrives_plain(lab: NodePortLab, intent: Intent) -> Verdict:
     return all_of((hop.shows(wanted), hop.never_shows(wanted.in_another_envelope(), control=wanted)))
 
 
+@explained_by(nodeports.nodeport_rules_missing, *TRANSLATION, services.no_service_rules, *BETWEEN_NODES)
 @claim
 def dnat_and_forward(lab: NodePortLab, intent: Intent) -> Verdict:
     """Right after it, node2 -> node1 goes out inside IPIP with inner destination pod-dest:8080.
@@ -90,6 +99,7 @@ def dnat_and_forward(lab: NodePortLab, intent: Intent) -> Verdict:
     return all_of((shown, entry.never_shows(wanted.in_another_envelope(), control=wanted)))
 
 
+@explained_by(nodeports.nodeport_rules_missing, *TRANSLATION, nodeports.masquerade_missing, *BETWEEN_NODES)
 @claim
 def masqueraded(lab: NodePortLab, intent: Intent) -> Verdict:
     """The inner source is node2 (its tunl0 address), so the answer returns through node2.
@@ -109,6 +119,13 @@ def masqueraded(lab: NodePortLab, intent: Intent) -> Verdict:
     return hop.shows(anywhere(tcp(src=sources, dst=target(request))))
 
 
+@explained_by(
+    services.not_translated_back,
+    nodeports.masquerade_missing,
+    nodeports.nodeport_rules_missing,
+    *TRANSLATION,
+    *BETWEEN_NODES,
+)
 @claim
 def answers_from_node2(lab: NodePortLab, intent: Intent) -> Verdict:
     """The master sees the answer come from node2:31080."""
@@ -119,6 +136,13 @@ def answers_from_node2(lab: NodePortLab, intent: Intent) -> Verdict:
     return ledger.hop("client-uplink").reply_shows(wanted, only=True)
 
 
+@explained_by(
+    nodeports.nodeport_rules_missing,
+    nodeports.stranger_answers,
+    services.selector_mismatch,
+    services.no_endpoints,
+    *BETWEEN_NODES,
+)
 @claim
 def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
     """The port answers on each node's address.
@@ -154,6 +178,9 @@ def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
     return all_of(verdicts)
 
 
+@explained_by(
+    nodeports.nodeport_rules_missing, *TRANSLATION, services.no_service_rules, nodeports.masquerade_missing
+)
 @claim
 def rules_conntrack_wire(lab: NodePortLab, intent: Intent) -> Verdict:
     """node2's rules (KUBE-NODEPORTS to KUBE-SEP), conntrack and wire name the same endpoint.

@@ -6,7 +6,11 @@ import re
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from pytest_k8snet.claims.causes import sandbox as cause
+from pytest_k8snet.claims.diagnosis import explained_by
 from pytest_k8snet.claims.netns import (
+    eth0_of,
+    host_end,
     inode_of,
     joins,
     listed,
@@ -24,6 +28,7 @@ from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.intent import Intent
 
 
+@explained_by(cause.leftover_sandbox, cause.sandbox_missing)
 @claim
 def one_sandbox(lab: PauseLab, intent: Intent) -> Verdict:
     """Exactly one pause container runs beside the pod's containers.
@@ -60,6 +65,9 @@ def one_sandbox(lab: PauseLab, intent: Intent) -> Verdict:
     )
 
 
+@explained_by(
+    cause.container_in_node_netns, cause.container_in_own_netns, cause.leftover_sandbox, cause.sandbox_missing
+)
 @claim
 def network_mode(lab: PauseLab, intent: Intent) -> Verdict:
     """Each container's NetworkMode is the pause container: container:<pause id>.
@@ -96,6 +104,7 @@ def network_mode(lab: PauseLab, intent: Intent) -> Verdict:
     return all_of(verdicts)
 
 
+@explained_by(cause.container_in_node_netns, cause.container_in_own_netns, cause.leftover_sandbox)
 @claim
 def same_netns(lab: PauseLab, intent: Intent) -> Verdict:
     """Pause and all containers are in one network namespace, which is not the node's.
@@ -139,12 +148,13 @@ def same_netns(lab: PauseLab, intent: Intent) -> Verdict:
     )
 
 
+@explained_by(cause.eth0_missing, cause.pod_ip_on_node, cause.pod_without_address, cause.pod_ip_prefix)
 @claim
 def pod_ip(lab: PauseLab, intent: Intent) -> Verdict:
     """The pod's IP sits on that namespace's eth0, alone, as /32."""
     reading, pod = lab.pod.inside, lab.pod.pod
     interfaces = reading.get()
-    eth0 = _eth0(lab.pod)
+    eth0 = eth0_of(lab.pod)
     wished = {ip_network(address) for address in _pod_ips(lab.pod)}
     expected = f"{', '.join(sorted(map(str, wished)))} alone on eth0 of {pod.name}"
     addresses = [
@@ -166,13 +176,14 @@ def pod_ip(lab: PauseLab, intent: Intent) -> Verdict:
     )
 
 
+@explained_by(cause.eth0_missing)
 @claim
 def veth_pair(lab: PauseLab, intent: Intent) -> Verdict:
     """One host interface pairs with the pod's eth0, 1:1."""
-    eth0, node = _eth0(lab.pod), lab.pod.node
+    eth0, node = eth0_of(lab.pod), lab.pod.node
     interfaces = node.interfaces.get()
     expected = f"one {intent.interface_prefix}* interface of {node.name} paired with eth0@if{eth0.peer_index}"
-    host = _host_end(lab.pod, eth0)
+    host = host_end(lab.pod, eth0)
     if host is None:
         seen = f"no interface with index {eth0.peer_index} on {node.name} leads into another namespace"
     elif host.peer_index != eth0.index:
@@ -194,11 +205,18 @@ def veth_pair(lab: PauseLab, intent: Intent) -> Verdict:
     )
 
 
+@explained_by(
+    cause.eth0_missing,
+    cause.pod_ip_on_node,
+    cause.host_route_missing,
+    cause.host_route_twice,
+    cause.host_route_elsewhere,
+)
 @claim
 def host_route(lab: PauseLab, intent: Intent) -> Verdict:
     """The node routes podIP/32 to that interface, scope link, and no other interface has it."""
     node = lab.pod.node
-    routes, host = node.routes.get(), _host_end(lab.pod, _eth0(lab.pod))
+    routes, host = node.routes.get(), host_end(lab.pod, eth0_of(lab.pod))
     if not routes:
         raise NotObserved("the node shows no route at all", node=node.name, command=node.routes.command)
     device = host.name if host else "the host end of eth0 (which was not found)"
@@ -232,6 +250,7 @@ def host_route(lab: PauseLab, intent: Intent) -> Verdict:
     return all_of(verdicts)
 
 
+@explained_by(cause.container_in_node_netns, cause.container_in_own_netns, cause.container_not_listening)
 @claim
 def shared_localhost(lab: PauseLab, intent: Intent) -> Verdict:
     """A container reaches its sibling on 127.0.0.1, and the sibling reaches it."""
@@ -245,6 +264,17 @@ def shared_localhost(lab: PauseLab, intent: Intent) -> Verdict:
     return all_of(_answers(request, "127.0.0.1", lab.pod.pod) for request in lab.siblings)
 
 
+@explained_by(
+    cause.container_in_node_netns,
+    cause.container_in_own_netns,
+    cause.container_not_listening,
+    cause.eth0_missing,
+    cause.pod_ip_on_node,
+    cause.pod_without_address,
+    cause.host_route_missing,
+    cause.host_route_twice,
+    cause.host_route_elsewhere,
+)
 @claim
 def both_reachable(lab: PauseLab, intent: Intent) -> Verdict:
     """Both ports answer on the one pod IP from another node."""
@@ -263,6 +293,7 @@ def both_reachable(lab: PauseLab, intent: Intent) -> Verdict:
     return all_of(_answers(request, request.answer.get().url, pod) for request in requests)
 
 
+@explained_by(cause.restarted_outside_sandbox)
 @claim
 def survives_restart(restart: Reading[Restart]) -> Verdict:
     """A container that dies comes back into the same namespace with the same IP."""
@@ -301,31 +332,6 @@ def survives_restart(restart: Reading[Restart]) -> Verdict:
         return broken(expected, "; ".join(changed), advice=advice, **shown_by(restart))
     seen = f"pid {before.pid} became {after.pid}, all else is the same"
     return held(expected, seen, **shown_by(restart))
-
-
-def _eth0(pod: PodEvidence) -> Interface:
-    """The pod's eth0, or a stand-in without index and address where the namespace has none.
-
-    Raises NotObserved when the namespace shows no interface at all (even lo).
-    """
-    interfaces = pod.inside.get()
-    if not interfaces:
-        raise NotObserved(
-            "the pod's namespace shows no interface, not even lo",
-            node=pod.node.name,
-            command=pod.inside.command,
-        )
-    return next((i for i in interfaces if i.name == "eth0"), Interface(0, "eth0", 0))
-
-
-def _host_end(pod: PodEvidence, eth0: Interface) -> Interface | None:
-    """The node's interface at the other end of eth0."""
-    if eth0.peer_index is None or eth0.peer_netnsid is None:
-        return None
-    for interface in pod.node.interfaces.get():
-        if interface.index == eth0.peer_index and interface.peer_netnsid is not None:
-            return interface
-    return None
 
 
 def _pair(interface: Interface) -> tuple[int | None, int | None]:

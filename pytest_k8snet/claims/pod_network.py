@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from pytest_k8snet.claims.flow import breaks
-from pytest_k8snet.claims.ledger import Hop, Ledger
+from pytest_k8snet.claims.causes import BETWEEN_NODES, ROUTES, overlay, traffic
+from pytest_k8snet.claims.diagnosis import explained_by
+from pytest_k8snet.claims.flow import Sighting, breaks, clock_jump, disorder
+from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.matchers import anywhere, describe, tcp
 from pytest_k8snet.claims.mtu import arrived, link_fits, tunnel_fits, tunnelled, unfragmented
 from pytest_k8snet.claims.path import (
@@ -18,6 +20,7 @@ from pytest_k8snet.claims.path import (
     target,
     underlay,
 )
+from pytest_k8snet.claims.pools import MODES, pool_of
 from pytest_k8snet.claims.verdict import (
     Outcome,
     Verdict,
@@ -28,31 +31,23 @@ from pytest_k8snet.claims.verdict import (
     inconclusive,
     shown_by,
 )
-from pytest_k8snet.evidence.objects import IPPool
 from pytest_k8snet.evidence.observations import NodeEvidence, PodEvidence, PodNetworkLab
-from pytest_k8snet.evidence.packets import IPAddress, Packet
+from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.evidence.routes import Route
 from pytest_k8snet.intent import Intent
 
-_MODES = {
-    "ipip-always": ("Always", "Never"),
-    "ipip-cross-subnet": ("CrossSubnet", "Never"),
-    "vxlan-always": ("Never", "Always"),
-    "vxlan-cross-subnet": ("Never", "CrossSubnet"),
-    "none": ("Never", "Never"),
-}
 
-
+@explained_by(overlay.pool_cidr, overlay.pool_mode)
 @claim
 def ippool_mode(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """The pool that holds both pod IPs has the declared mode."""
-    ipip, vxlan = _MODES[intent.encapsulation]
+    ipip, vxlan = MODES[intent.encapsulation]
     verdicts = []
     for pod in (lab.source, lab.target):
         address = pod_ip(pod.pod, lab.request.client_ip)
         expected = f"ipipMode {ipip}, vxlanMode {vxlan} in the pool of {pod.pod.name} ({address})"
-        pool = _pool_of(lab, address)
+        pool = pool_of(lab.pools.get(), address)
         if pool is None:
             verdicts.append(_no_pool(lab, expected, address))
             continue
@@ -65,12 +60,13 @@ def ippool_mode(lab: PodNetworkLab, intent: Intent) -> Verdict:
     return all_of(verdicts)
 
 
+@explained_by(overlay.cluster_cidr_misses_pods, overlay.pool_cidr)
 @claim
 def cidr_agrees(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """Pool CIDR and the cluster's pod CIDR are the same range, and both pod IPs are in it."""
     addresses = [pod_ip(pod.pod, lab.request.client_ip) for pod in (lab.source, lab.target)]
     stated = [c for c in lab.cluster_cidrs.get() if c.network.version == addresses[0].version]
-    pools = [_pool_of(lab, address) for address in addresses]
+    pools = [pool_of(lab.pools.get(), address) for address in addresses]
     expected = f"one range for pool and cluster that holds {' and '.join(map(str, addresses))}"
     if not stated:
         advice = "name a source: kubeadm-config, kube-controller-manager's flags, kube-proxy's config"
@@ -89,11 +85,6 @@ def cidr_agrees(lab: PodNetworkLab, intent: Intent) -> Verdict:
         inside = place.network.version == cidr.version and place.network.subnet_of(cidr)  # type: ignore[arg-type]
         if not (inside if share else place.network == cidr):
             wrong.append(f"{place.source} {place.network}")
-        if "kube-proxy" in place.source and not all(a in place.network for a in addresses):
-            advice = (
-                "kube-proxy's clusterCIDR does not hold the pod IPs: it takes pod traffic for traffic from "
-                "outside and masquerades it; set clusterCIDR to the pool's range and restart kube-proxy"
-            )
     if intent.pod_cidr.version == cidr.version and intent.pod_cidr != cidr:
         wrong.append(f"declared k8snet_pod_cidr {intent.pod_cidr}")
     pool_words = f"pool {found[0].name} {cidr}"
@@ -104,6 +95,7 @@ def cidr_agrees(lab: PodNetworkLab, intent: Intent) -> Verdict:
     return held(expected, seen, **shown_by(lab.cluster_cidrs))
 
 
+@explained_by(overlay.pool_mode, traffic.forwarding_off, *ROUTES)
 @claim
 def route_via_tunnel(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """node2 routes pod-dest through node1's address on tunl0, and node1 the reverse."""
@@ -125,18 +117,21 @@ def plain_on_source_veth(lab: PodNetworkLab, intent: Intent) -> Verdict:
     return Ledger.of(request, intent).hop("source-veth").shows(wanted)
 
 
+@explained_by(overlay.pool_mode, *BETWEEN_NODES)
 @claim
 def encapsulated_on_source_uplink(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """On node2's uplink the request is inside IPIP, addressed node2 -> node1, and never bare."""
     return _enveloped(lab, intent, "source-uplink")
 
 
+@explained_by(overlay.pool_mode, *BETWEEN_NODES)
 @claim
 def encapsulated_on_target_uplink(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """The same packet, still encapsulated, arrives on node1's uplink."""
     return _enveloped(lab, intent, "target-uplink")
 
 
+@explained_by(*BETWEEN_NODES)
 @claim
 def decapsulated_on_target_veth(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """On pod-dest's host interface the request is plain again."""
@@ -145,17 +140,19 @@ def decapsulated_on_target_veth(lab: PodNetworkLab, intent: Intent) -> Verdict:
     return all_of((hop.shows(wanted), hop.never_shows(wanted.in_another_envelope(), control=wanted)))
 
 
+@explained_by(overlay.encapsulated_twice, traffic.ttl_rewritten, *BETWEEN_NODES)
 @claim
 def one_flow(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """The four sightings are one flow in order: same ports and TCP sequence, same payload, TTL falling.
 
     The inner TTL falls by one where a node forwards the packet (RFC 1812, 5.3.1) and stays as it is
-    in the tunnel. Capture times are compared within one node only: clocks differ between nodes.
+    in the tunnel. Capture times are compared within one node only: clocks differ between nodes. Where a
+    node's own clock was set meanwhile, nothing can be told of the order.
     """
     _apart(lab)
     ledger = Ledger.of(lab.request, intent)
     expected = f"{lab.request.name}: one packet at every point, its TTL falling by one per forwarding node"
-    seen: list[tuple[Hop, Packet]] = []
+    seen: list[Sighting] = []
     for point in ("source-veth", "source-uplink", "target-uplink", "target-veth"):
         hop = ledger.hop(point)
         if not hop.sightings:
@@ -168,9 +165,14 @@ def one_flow(lab: PodNetworkLab, intent: Intent) -> Verdict:
         return broken(
             expected, cause, where=hop.where, command=hop.command, advice=advice, details=ledger.text
         )
-    for before, after in pairwise(seen):
-        hop, packet = after
-        problems = list(breaks(before, after, ledger))
+    stretches = [
+        (before, after, list(breaks(before, after, ledger)), disorder(before, after))
+        for before, after in pairwise(seen)
+    ]
+    jump = clock_jump(seen, disordered=any(late for *_, late in stretches))
+    for before, (hop, _), problems, late in stretches:
+        if late and not jump:
+            problems.append(late)
         if problems:
             return broken(
                 expected,
@@ -180,10 +182,16 @@ def one_flow(lab: PodNetworkLab, intent: Intent) -> Verdict:
                 advice="something on this stretch rewrites the packet: list the node's mangle and nat rules",
                 details=ledger.text,
             )
+    if jump:
+        hop, cause = jump
+        advice = f"see the time daemon of {hop.node.name} (chronyc tracking; ntpd's log), then run again"
+        shown = {"where": hop.where, "command": hop.command}
+        return inconclusive(expected, cause, advice=advice, details=ledger.text, **shown)
     ttls = " -> ".join(str(packet.ip.ttl) for _, packet in seen)
     return held(expected, f"one flow at {len(seen)} points, TTL {ttls}", details=ledger.text)
 
 
+@explained_by(overlay.cluster_cidr_misses_pods, traffic.pod_traffic_masqueraded, *BETWEEN_NODES)
 @claim
 def source_kept(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """pod-dest sees pod-src's own IP."""
@@ -210,6 +218,7 @@ def source_kept(lab: PodNetworkLab, intent: Intent) -> Verdict:
     )
 
 
+@explained_by(overlay.pool_mode, overlay.reply_bypasses_tunnel, *BETWEEN_NODES)
 @claim
 def reply_encapsulated(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """The answer goes back the same way, encapsulated between the nodes."""
@@ -224,6 +233,7 @@ def reply_encapsulated(lab: PodNetworkLab, intent: Intent) -> Verdict:
     return all_of(verdicts)
 
 
+@explained_by(traffic.mtu_too_large, traffic.tunnel_mtu_too_small, traffic.pmtu_black_hole, *BETWEEN_NODES)
 @claim
 def mtu_fits(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """Pod MTU and encapsulation overhead fit the uplinks, and a large answer arrives unfragmented."""
@@ -261,12 +271,6 @@ def _apart(lab: PodNetworkLab) -> None:
         )
 
 
-def _pool_of(lab: PodNetworkLab, address: IPAddress) -> IPPool | None:
-    """The pool that holds the address: the narrowest, as Calico's own look-up."""
-    holding = [pool for pool in lab.pools.get() if address in pool.cidr]
-    return max(holding, key=lambda pool: (not pool.disabled, pool.cidr.prefixlen), default=None)
-
-
 def _no_pool(lab: PodNetworkLab, expected: str, address: IPAddress) -> Verdict:
     pools = ", ".join(f"{pool.name} {pool.cidr}" for pool in lab.pools.get()) or "none"
     advice = "the pod got its address from another IPAM, or its pool was deleted meanwhile"
@@ -287,6 +291,8 @@ def _routed(
     expected = f"{node.name}: {pod_ip(pod.pod, like)} via {gateway} on its {device}"
     via = f"via {route.gateway}" if route.gateway else "directly connected"
     seen = f"{node.name}: {via} dev {route.device}"
+    if route.device is None:
+        seen = f"{node.name}: none, the kernel forwards such a packet nowhere"
     link = next((i for i in node.interfaces.get() if i.name == route.device), None)
     through = link is not None and (link.kind == kind if kind else link.name == node.uplink.get().interface)
     if not through or route.gateway != gateway:

@@ -30,6 +30,8 @@ class Verdict:
     command: str = ""  #: the command that shows it, with the node it runs on
     advice: str = ""  #: what to do next; empty when held
     details: str = ""  #: ledger, rule walk or listing, many lines
+    cause: str = ""  #: of a broken claim, where the evidence shows its likely cause, in words
+    diagnosis: str = ""  #: that cause's id in docs/diagnosis.md
 
     @property
     def held(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,27 @@ class CommandTimeout(ClusterError):
 
 class NotRecorded(ClusterError):
     """A replayed run was asked for a command or object that its bundle does not hold."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a run waits, in seconds. A network that is broken on purpose is asked with less of it."""
+
+    request: int = 5  #: for one HTTP request: curl's -m
+    listening: float = 10.0  #: until all tcpdumps of a trace listen, counted from their start
+    command: float = 15.0  #: for the end of a node's or container's command, unless the caller says
+
+
+class Deadline:
+    """The one end of several waits, ``seconds`` from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until then, 0 when it is past."""
+        return max(0.0, self._end - time.monotonic())
 
 
 @dataclass(frozen=True)
@@ -80,11 +102,13 @@ class Node(abc.ABC):
                 return role
         return ""
 
-    def run(self, *argv: str, timeout: float = 15.0, stdin: bytes = b"") -> CommandResult:
-        """Run to the end and record. A non-zero exit status is a result, not an exception."""
-        return self.cluster.tape.command(
-            self.name, argv, lambda: self._run(argv, timeout=timeout, stdin=stdin)
-        )
+    def run(self, *argv: str, timeout: float | None = None, stdin: bytes = b"") -> CommandResult:
+        """Run to the end and record. A non-zero exit status is a result, not an exception.
+
+        ``timeout`` in seconds, the cluster's patience unless given; then :class:`CommandTimeout`.
+        """
+        limit = self.cluster.patience.command if timeout is None else timeout
+        return self.cluster.tape.command(self.name, argv, lambda: self._run(argv, timeout=limit, stdin=stdin))
 
     def spawn(self, *argv: str, pcap: str = "") -> RunningCommand:
         """Start and return at once. ``pcap`` names the file under which the bundle keeps its stdout."""
@@ -116,6 +140,7 @@ class Cluster(abc.ABC):
     nodes: Mapping[str, Node]  #: by node name
     namespace: str = "default"  #: where the lab's pods live
     runtime: str = "oci"  #: which runtime probe reads containers: "oci", "docker", "cri"
+    patience: Patience = Patience()
 
     def node(self, role: str) -> Node:
         return self.nodes[self.roles[role]]
@@ -130,10 +155,11 @@ class Cluster(abc.ABC):
         """One API read, a JSON ``List`` of pods, services, endpointslices, nodes, ippools or clustercidrs."""
         return self.tape.read(resource, lambda: self._get(resource))
 
-    def exec(self, pod: str, container: str, *argv: str, timeout: float = 15.0) -> CommandResult:
-        """Run inside a container of one of the lab's pods, as ``kubectl exec`` does."""
+    def exec(self, pod: str, container: str, *argv: str, timeout: float | None = None) -> CommandResult:
+        """Run inside a container of one of the lab's pods, as ``kubectl exec`` does, like ``Node.run``."""
+        limit = self.patience.command if timeout is None else timeout
         return self.tape.command(
-            f"pod/{pod}/{container}", argv, lambda: self._exec(pod, container, argv, timeout=timeout)
+            f"pod/{pod}/{container}", argv, lambda: self._exec(pod, container, argv, timeout=limit)
         )
 
     @abc.abstractmethod

@@ -86,6 +86,7 @@ class BundleTape(LabTape):
             nodes=sorted(cluster.nodes),
             namespace=cluster.namespace,
             runtime=cluster.runtime,
+            patience=vars(cluster.patience),
             intent=vars(intent) | {"roles": dict(intent.roles)},
         )
 

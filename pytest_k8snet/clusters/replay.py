@@ -16,6 +16,7 @@ from pytest_k8snet.clusters.base import (
     CommandResult,
     Node,
     NotRecorded,
+    Patience,
     RunningCommand,
 )
 from pytest_k8snet.clusters.bundle import Bundle, BundleError, load_bundle
@@ -128,6 +129,7 @@ class ReplayCluster(Cluster):
             self.roles = dict(header["roles"])
             self.nodes = {str(name): ReplayNode(self, str(name)) for name in header["nodes"]}
             self.details = dict(header.get("details", {}))
+            self.patience = Patience(**header.get("patience", {}))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{bundle.directory}: bundle.json is damaged ({type(error).__name__}: {error})"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pytest_k8snet.evidence.conntrack import Connection
 from pytest_k8snet.evidence.http import Exchange
 from pytest_k8snet.evidence.interfaces import Interface
+from pytest_k8snet.evidence.netconf import NetConf
 from pytest_k8snet.evidence.netfilter import RuleSet
 from pytest_k8snet.evidence.objects import ClusterCIDR as ClusterCIDR
 from pytest_k8snet.evidence.objects import Endpoint, IPPool, NodeObject, Pod, Service
@@ -106,6 +107,21 @@ class CapturePoint:
 
 
 @dataclass(frozen=True)
+class Aftermath:
+    """What was asked after a request that got no answer, while its captures still ran.
+
+    The two requests are positive controls: their packets, in an otherwise empty capture, prove that it
+    works. Their tokens and their clients' addresses differ from the request's.
+    """
+
+    to_pod: Request  #: the target's own node -> the target: its veth, and whether it listens
+    between_nodes: (
+        Request | None
+    )  #: entry node -> the target's node, both uplinks; None where that is one node
+    netconf: Mapping[str, Reading[tuple[NetConf, ...]]]  #: by name of the entry's and the target's node
+
+
+@dataclass(frozen=True)
 class TracedRequest:
     """One request, captured at every point of its path at once (points in path order)."""
 
@@ -121,6 +137,7 @@ class TracedRequest:
     points: tuple[CapturePoint, ...]
     entry: NodeEvidence  #: the node where DNAT is due: pod-src's node, or node2 for NodePort
     connections: Reading[tuple[Connection, ...]]  #: conntrack of the entry node, right after
+    aftermath: Aftermath | None = None  #: only where a request of the same trace got no answer
 
 
 @dataclass(frozen=True)
@@ -129,8 +146,8 @@ class PodNetworkLab:
     target: PodEvidence
     request: TracedRequest
     large: TracedRequest  #: a >= 64 KiB answer over the same path
-    to_target: Reading[Route]  #: node2: ``ip -j -d route get <pod-dest>``
-    to_source: Reading[Route]  #: node1: ``ip -j -d route get <pod-src>``
+    to_target: Reading[Route]  #: node2, for a packet of pod-src's as it comes from there
+    to_source: Reading[Route]  #: node1, for a packet of pod-dest's
     pools: Reading[tuple[IPPool, ...]]
     cluster_cidrs: Reading[tuple[ClusterCIDR, ...]]
 

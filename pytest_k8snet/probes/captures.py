@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, RunningCommand
+from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, Deadline, RunningCommand
 from pytest_k8snet.evidence import packets, tcpdump
 from pytest_k8snet.evidence.observations import CapturePoint, CaptureRun, NodeEvidence
 from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.probes.commands import NOT_FOUND, derive, failed, failed_as, unreached
 
 LISTENING = b"listening on"
-LISTENING_TIMEOUT = 10.0  #: seconds; tcpdump says it within milliseconds on an idle node
 
 #: Seconds between the client's end and that of the captures. curl exits when it has read the answer: the
 #: FINs and the last ACK are then still on their way, and SIGINT makes tcpdump leave what its socket holds.
@@ -45,11 +44,12 @@ def capturing(cluster: Cluster, points: Sequence[Point], *, pcap: str, filter: s
     ``pcap`` begins the names of the files that a bundle keeps ("<lab>-<request>"). What goes wrong with a
     capture becomes the failed reading of its point; the others go on.
     """
+    deadline = Deadline(cluster.patience.listening)
     started = [_Started(cluster, point, f"{pcap}-{point.id}.pcap", filter) for point in points]
     captures = Captures()
     try:
         for capture in started:
-            capture.wait()
+            capture.wait(deadline)
         yield captures
         if any(capture.listens for capture in started):
             cluster.tape.wait(SETTLE)
@@ -91,11 +91,11 @@ class _Started:
     def listens(self) -> bool:
         return self._running is not None and self._problem is None
 
-    def wait(self) -> None:
+    def wait(self, deadline: Deadline) -> None:
         if self._running is None:
             return
         try:
-            self._running.wait_for(LISTENING, LISTENING_TIMEOUT)
+            self._running.wait_for(LISTENING, round(deadline.left, 1))
         except ClusterError as error:
             self._problem = Reading(
                 self._node,

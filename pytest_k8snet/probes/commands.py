@@ -46,11 +46,11 @@ _READS = {
 }
 
 
-def run(node: Node, argv: Sequence[str], *, timeout: float = 15.0) -> Reading[CommandResult]:
+def run(node: Node, argv: Sequence[str]) -> Reading[CommandResult]:
     """Run to the end on ``node``; only exit status 0 is a value."""
     command = shlex.join(argv)
     try:
-        result = node.run(*argv, timeout=timeout)
+        result = node.run(*argv)
     except ClusterError as error:
         return unreached(node.name, command, error)
     if result.exit_status:
@@ -58,11 +58,9 @@ def run(node: Node, argv: Sequence[str], *, timeout: float = 15.0) -> Reading[Co
     return Reading(node.name, command, result)
 
 
-def read(
-    node: Node, argv: Sequence[str], parse: Callable[[bytes], T], *, timeout: float = 15.0
-) -> Reading[T]:
+def read(node: Node, argv: Sequence[str], parse: Callable[[bytes], T]) -> Reading[T]:
     """Run on ``node`` and parse the standard output. A ParseError becomes the failure."""
-    return derive(run(node, argv, timeout=timeout), lambda result: parse(result.stdout))
+    return derive(run(node, argv), lambda result: parse(result.stdout))
 
 
 def read_objects(cluster: Cluster, resource: str, parse: Callable[[bytes], T]) -> Reading[T]:

@@ -29,9 +29,16 @@ from pytest_k8snet.evidence.observations import (
 )
 from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import Reading
+from pytest_k8snet.evidence.routes import Route
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.probes.commands import derive, failed_as, read_objects, unreached
-from pytest_k8snet.probes.nodes import observe_node, read_node_objects, read_route_to, underlay_address
+from pytest_k8snet.probes.nodes import (
+    host_interface,
+    observe_node,
+    read_node_objects,
+    read_route_to,
+    underlay_address,
+)
 from pytest_k8snet.probes.pods import find_pod, observe_pod, pod_address, read_pods
 from pytest_k8snet.probes.requests import Client, ask, ask_often, from_node, from_pod, url
 from pytest_k8snet.probes.traces import Question, trace_from_node, trace_from_pod
@@ -98,7 +105,6 @@ def observe_pod_network(cluster: Cluster, intent: Intent) -> PodNetworkLab:
     """Lab 2: pod-src asks pod-dest on another node, once briefly and once for a large answer."""
     nodes = _Nodes(cluster, intent)
     source, target = _pods(cluster, nodes, (SOURCE, TARGET))
-    source_node, target_node = cluster.nodes[source.node.name], cluster.nodes[target.node.name]
     request, large = trace_from_pod(
         cluster,
         source,
@@ -111,8 +117,8 @@ def observe_pod_network(cluster: Cluster, intent: Intent) -> PodNetworkLab:
         target=target,
         request=request,
         large=large,
-        to_target=read_route_to(source_node, pod_address(target.pod)),
-        to_source=read_route_to(target_node, pod_address(source.pod)),
+        to_target=_route(cluster, source, target),
+        to_source=_route(cluster, target, source),
         pools=read_objects(cluster, "ippools", objects.parse_ippools),
         cluster_cidrs=read_objects(cluster, "clustercidrs", objects.parse_cluster_cidrs),
     )
@@ -254,6 +260,13 @@ def _pods(
     return tuple(
         observe_pod(cluster, pod, nodes.named(pod.node), inside=inside, inodes=False) for pod in found
     )
+
+
+def _route(cluster: Cluster, source: PodEvidence, target: PodEvidence) -> Reading[Route]:
+    """The way of a packet from one pod to another, as the sender's node knows it."""
+    address = pod_address(source.pod)
+    interface = host_interface(source.node, address)
+    return read_route_to(cluster.nodes[source.node.name], pod_address(target.pod), address, interface)
 
 
 def _request(cluster: Cluster, client: Client, label: str, address: str, port: int) -> Request:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import TypeVar
 
-from pytest_k8snet.clusters.base import Cluster, ClusterError, Node
-from pytest_k8snet.evidence import interfaces, netfilter, objects, routes, sockets
+from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, Node
+from pytest_k8snet.evidence import interfaces, netconf, netfilter, objects, routes, sockets
 from pytest_k8snet.evidence.interfaces import Interface
+from pytest_k8snet.evidence.netconf import NetConf
 from pytest_k8snet.evidence.netfilter import RuleSet
 from pytest_k8snet.evidence.objects import NodeObject
 from pytest_k8snet.evidence.observations import NodeEvidence, Uplink
@@ -19,7 +20,16 @@ from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.evidence.routes import Route
 from pytest_k8snet.evidence.sockets import Listener
 from pytest_k8snet.intent import Intent
-from pytest_k8snet.probes.commands import derive, failed_as, read, read_objects, run
+from pytest_k8snet.probes.commands import (
+    derive,
+    failed,
+    failed_as,
+    last_line,
+    read,
+    read_objects,
+    run,
+    unreached,
+)
 
 T = TypeVar("T")
 
@@ -27,9 +37,14 @@ ADDRESSES = ("ip", "-j", "-d", "addr", "show")
 ROUTES = ("ip", "-j", "-d", "route", "show", "table", "all")
 LISTENERS = ("ss", "-H", "-ltnp")
 LISTENERS_NETSTAT = ("netstat", "-ltnp")
+NETCONF = ("ip", "-j", "-4", "netconf", "show")
 RULES = ("iptables-save",)
 #: One node can hold rules of both back ends, and kube-proxy (in its own image) uses either.
 RULES_LEGACY, RULES_NFT = ("iptables-legacy-save",), ("iptables-nft-save",)
+
+#: The kernel's ENETUNREACH and EHOSTUNREACH: no route fits; an unreachable route does, or forwarding is off
+#: (``fib_table_lookup``, ``ip_route_input_slow``).
+NO_ROUTE = ("RTNETLINK answers: Network is unreachable", "RTNETLINK answers: No route to host")
 
 #: Where Calico (since 2.0) notes the address that its BGP and its tunnels use, with prefix length.
 CALICO_ADDRESS = "projectcalico.org/IPv4Address"
@@ -107,9 +122,36 @@ def read_listeners(node: Node) -> Reading[tuple[Listener, ...]]:
     return listed if fallback.failure else fallback
 
 
-def read_route_to(node: Node, address: IPAddress) -> Reading[Route]:
-    """The route that the node's kernel takes to ``address``."""
-    return read(node, ("ip", "-j", "-d", "route", "get", str(address)), routes.parse_route_get)
+def read_route_to(
+    node: Node, address: IPAddress, source: IPAddress, interface: Reading[str]
+) -> Reading[Route]:
+    """The route that the node's kernel takes for a packet ``source`` -> ``address`` that comes in by
+    ``interface`` (``host_interface`` of the pod that sends it), so that policy rules have their say.
+
+    That the kernel would forward it nowhere is an answer too: a route of type "unreachable".
+    """
+    if interface.failure or interface.value is None:
+        return failed_as(interface)
+    argv = ("ip", "-j", "-d", "route", "get", str(address), "from", str(source), "iif", interface.value)
+    command = shlex.join(argv)
+    try:
+        result = node.run(*argv)
+    except ClusterError as error:
+        return unreached(node.name, command, error)
+    if last_line(result.stderr) in NO_ROUTE:
+        return Reading(node.name, command, Route(ip_network(address), None, type="unreachable", table=""))
+    if result.exit_status:
+        return failed(node.name, command, result)
+    return derive(Reading(node.name, command, result), _chosen)
+
+
+def _chosen(result: CommandResult) -> Route:
+    return routes.parse_route_get(result.stdout)
+
+
+def read_netconf(node: Node) -> Reading[tuple[NetConf, ...]]:
+    """Forwarding and reverse path filtering of the node's interfaces."""
+    return read(node, NETCONF, netconf.parse_netconf)
 
 
 def host_interface(node: NodeEvidence, address: IPAddress) -> Reading[str]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, Node
+from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, Node, Patience
 from pytest_k8snet.evidence import http
 from pytest_k8snet.evidence.http import Exchange
 from pytest_k8snet.evidence.objects import Pod
@@ -35,8 +35,6 @@ REPORT = "\n{" + ",".join(
 #: curl writes the status with three digits; JSON knows no 000.
 _NO_STATUS = re.compile(rb'(?<=\n\{"http_code":)000(?=,"exitcode":)')
 
-REQUEST_TIMEOUT = 5  #: seconds for one request, curl's -m
-
 
 @dataclass(frozen=True)
 class Client:
@@ -45,11 +43,18 @@ class Client:
     name: str
     node: str
     prefix: str
+    patience: Patience
     run: Callable[[Sequence[str], float], CommandResult]
 
 
 def from_node(node: Node) -> Client:
-    return Client(node.name, node.name, "", lambda argv, timeout: node.run(*argv, timeout=timeout))
+    return Client(
+        node.name,
+        node.name,
+        "",
+        node.cluster.patience,
+        lambda argv, timeout: node.run(*argv, timeout=timeout),
+    )
 
 
 def from_pod(cluster: Cluster, pod: Pod, container: str = "") -> Client:
@@ -59,6 +64,7 @@ def from_pod(cluster: Cluster, pod: Pod, container: str = "") -> Client:
         pod.name,
         pod.node,
         f"kubectl exec -n {pod.namespace} {pod.name} -c {container} -- ",
+        cluster.patience,
         lambda argv, timeout: cluster.exec(pod.name, container, *argv, timeout=timeout),
     )
 
@@ -77,7 +83,7 @@ def ask(client: Client, target: str, token: str, *, discard: bool = False) -> Re
 def ask_often(client: Client, target: str, token: str, times: int) -> Reading[tuple[Exchange, ...]]:
     """``times`` requests in turn, each on a connection of its own; ends at the first that fails."""
     options = ("--fail-early", "-H", "Connection: close")
-    return _curl(client, [target] * times, token, options=options, timeout=times * 0.5 + 15)
+    return _curl(client, [target] * times, token, options=options)
 
 
 def _curl(
@@ -87,17 +93,18 @@ def _curl(
     *,
     discard: bool = False,
     options: Sequence[str] = (),
-    timeout: float = REQUEST_TIMEOUT + 10.0,
 ) -> Reading[tuple[Exchange, ...]]:
     output = "/dev/null" if discard else "-"
     argv = (
-        *("curl", "-s", "-S", "-m", str(REQUEST_TIMEOUT), "-g", "--noproxy", "*"),
+        *("curl", "-s", "-S", "-m", str(client.patience.request), "-g", "--noproxy", "*"),
         *(option for _ in targets for option in ("-o", output)),
         *("-H", f"{HEADER}: {token}", *options, "-w", REPORT, *targets),
     )
     command = client.prefix + shlex.join(argv)
     try:
-        result = client.run(argv, timeout)
+        # One request that gets no answer ends it (--fail-early); the others take half a second at most.
+        limit = client.patience.request + client.patience.command + 0.5 * (len(targets) - 1)
+        result = client.run(argv, limit)
     except ClusterError as error:
         return unreached(client.node, command, error)
     # curl's own errors (7: refused, 28: time-out) come with its report; a report tells them from the errors

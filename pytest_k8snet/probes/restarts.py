@@ -14,9 +14,9 @@ from pytest_k8snet.probes.commands import derive, failed_as, read, run
 from pytest_k8snet.probes.nodes import ADDRESSES
 from pytest_k8snet.probes.pods import find_pod, read_containers, read_inodes, read_inside, read_pods
 
-#: Looks at the runtime's listing, this far apart in seconds: 15 s and more, by count, so that a replay ends
-#: where the recorded run did. kubelet restarts a container that died once at once.
-LOOKS, PAUSE = 60, 0.25
+#: Seconds between looks at the runtime's listing. They end by count, so that a replay ends where the recorded
+#: run did. kubelet restarts a container that died once at once.
+PAUSE = 0.25
 
 
 def restart_container(
@@ -73,7 +73,8 @@ def identify(cluster: Cluster, node: Node, pod: Pod, container: Container) -> Re
 
 def _come_back(cluster: Cluster, node: Node, pod: Pod, before: Container) -> Reading[Container]:
     last: Reading[tuple[Container, ...]] = Reading(node.name, "")
-    for _ in range(LOOKS):
+    looks = max(1, round(cluster.patience.command / PAUSE))
+    for _ in range(looks):
         # A look may fall between two containers (the old one's files go away meanwhile): look again.
         last = read_containers(cluster, node, pod)
         for container in last.value or ():
@@ -84,7 +85,7 @@ def _come_back(cluster: Cluster, node: Node, pod: Pod, before: Container) -> Rea
     return Reading(
         node.name,
         last.command,
-        failure=f"{before.name} was killed and did not run again within {LOOKS} looks at the runtime; {seen}",
+        failure=f"{before.name} was killed and did not run again within {looks} looks at the runtime; {seen}",
         advice=f"see the events of pod {pod.name} (its restartPolicy, a back-off after earlier restarts)",
     )
 

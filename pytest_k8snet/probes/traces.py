@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from pytest_k8snet.clusters.base import Cluster, Node
 from pytest_k8snet.evidence import conntrack
 from pytest_k8snet.evidence.conntrack import Connection
-from pytest_k8snet.evidence.observations import NodeEvidence, PodEvidence, TracedRequest
+from pytest_k8snet.evidence.http import Exchange
+from pytest_k8snet.evidence.observations import (
+    Aftermath,
+    NodeEvidence,
+    PodEvidence,
+    Request,
+    TracedRequest,
+)
 from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.probes.captures import Point, capturing, flow_filter
 from pytest_k8snet.probes.commands import derive, read
-from pytest_k8snet.probes.nodes import host_interface, underlay_address
+from pytest_k8snet.probes.nodes import host_interface, read_netconf, underlay_address
 from pytest_k8snet.probes.pods import pod_address
 from pytest_k8snet.probes.requests import Client, ask, from_node, from_pod, url
 
@@ -48,6 +55,8 @@ def trace(
     The first question's label names the captures. ``entry`` is the node where the destination is
     translated: its conntrack is read as soon as the answers are there, while the kernel still knows the
     connections.
+
+    Where a question gets no answer, controls are asked before the captures end (:class:`Aftermath`).
     """
     prefix = f"{cluster.tape.run_id}-"
     tokens = [cluster.tape.token(question.label) for question in questions]
@@ -59,6 +68,8 @@ def trace(
             for where, token, question in zip(urls, tokens, questions, strict=True)
         ]
         connections = read_connections(cluster.nodes[entry.name], asked_ip, asked_port)
+        unanswered = any(map(_unanswered, answers))
+        aftermath = _aftermath(cluster, questions[0], entry, target, target_port) if unanswered else None
     return tuple(
         TracedRequest(
             name=f"{client.name} -> {asked_name or asked_ip}:{asked_port}{question.path}",
@@ -73,6 +84,7 @@ def trace(
             points=captures.points,
             entry=entry,
             connections=connections,
+            aftermath=aftermath,
         )
         for question, token, answer in zip(questions, tokens, answers, strict=True)
     )
@@ -141,6 +153,29 @@ def trace_from_node(
             Point("target-veth", target.node, host_interface(target.node, pod_address(target.pod))),
         ),
         entry=entry,
+    )
+
+
+def _unanswered(answer: Reading[Exchange]) -> bool:
+    """curl says that no answer came. A curl that says nothing asked nothing, as far as is known."""
+    return not answer.failure and answer.value is not None and not answer.value.answered
+
+
+def _aftermath(
+    cluster: Cluster, question: Question, entry: NodeEvidence, target: PodEvidence, port: int
+) -> Aftermath:
+    def control(node: NodeEvidence, name: str, address: IPAddress) -> Request:
+        # Begins another way than the request's own: neither may stand in the other.
+        token = cluster.tape.token(f"control-{question.label}-{node.name}-{name}")
+        answer = ask(from_node(cluster.nodes[node.name]), url(address, port, question.path), token)
+        return Request(f"{node.name} -> {name} {address}:{port}", answer)
+
+    goal = target.node
+    apart = entry.name != goal.name
+    return Aftermath(
+        to_pod=control(goal, target.pod.name, pod_address(target.pod)),
+        between_nodes=control(entry, goal.name, underlay_address(goal)) if apart else None,
+        netconf={name: read_netconf(cluster.nodes[name]) for name in dict.fromkeys((entry.name, goal.name))},
     )
 
 

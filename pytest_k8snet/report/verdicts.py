@@ -62,6 +62,7 @@ def in_words(claim: str, verdict: Verdict, ledgers: Sequence[str] = ()) -> str:
     facts = (
         ("expected", verdict.expected),
         ("seen", verdict.seen),
+        ("cause", f"{verdict.cause} ({verdict.diagnosis})" if verdict.cause else ""),
         ("where", verdict.where),
         ("command", verdict.command),
         ("next", verdict.advice),

@@ -10,7 +10,7 @@ import pytest
 from pytest_k8snet.claims import pod_network
 from pytest_k8snet.claims.flow import same_bytes
 from pytest_k8snet.claims.ledger import Ledger
-from pytest_k8snet.claims.verdict import Verdict
+from pytest_k8snet.claims.verdict import Outcome, Verdict
 from pytest_k8snet.evidence.http import Exchange
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.objects import IPPool
@@ -27,6 +27,7 @@ from tests.claims import scenes
 from tests.claims.judge import assert_broken, assert_held, assert_inconclusive
 from tests.claims.scenes import (
     DEST_IP,
+    DEST_VETH,
     MASTER,
     NODE1,
     NODE2,
@@ -243,7 +244,7 @@ class TestCidrAgrees:
     def test_kube_proxys_range_explains_masquerading(self) -> None:
         verdict = self.judge(("kube-proxy clusterCIDR", "10.244.0.0/16"))
         assert_broken(verdict, "kube-proxy clusterCIDR 10.244.0.0/16")
-        assert "masquerades" in verdict.advice
+        assert verdict.diagnosis == "cluster-cidr-misses-pods"
 
     def test_two_pools(self) -> None:
         one, two = pool(cidr=ip_network("20.109.0.0/16")), pool(name="two", cidr=ip_network("20.111.0.0/16"))
@@ -279,7 +280,7 @@ class TestRouteViaTunnel:
             (route(DEST_IP, "eth1", NODE1), f"via {NODE1} dev eth1"),
             (route(DEST_IP, "tunl0", MASTER), f"via {MASTER} dev tunl0"),
             (route(DEST_IP, "tunl0"), "directly connected dev tunl0"),
-            (route(DEST_IP, None, type="blackhole"), "dev None"),
+            (route(DEST_IP, None, type="blackhole"), "forwards such a packet nowhere"),
             (route(DEST_IP, "eth0", "10.0.2.2"), "via 10.0.2.2 dev eth0"),
             (route(DEST_IP, "calia5814ebbae9", NODE1), "kind veth"),
         ],
@@ -476,8 +477,54 @@ class TestOneFlow:
         assert_broken(pod_network.one_flow(lab, INTENT), "encapsulated 2 times")
 
     def test_time_runs_forward_on_one_node(self) -> None:
-        lab = traced(target_veth=conversation(replace(VETH, ttl=62), clock=80.0))
-        assert_broken(pod_network.one_flow(lab, INTENT), "s earlier than before it was forwarded")
+        lab = traced(target_veth=conversation(replace(VETH, ttl=62), clock=89.99))
+        assert_broken(pod_network.one_flow(lab, INTENT), "0.010000 s earlier than before it was forwarded")
+
+    @pytest.mark.parametrize(
+        ("clock", "words"),
+        [(80.0, "jumped back by 10.000 s"), (89.99, ""), (90.9, ""), (91.1, "jumped ahead by 1.100 s")],
+    )
+    def test_no_forwarding_takes_a_second(self, clock: float, words: str) -> None:
+        lab = traced(target_veth=conversation(replace(VETH, ttl=62), clock=clock))
+        verdict = pod_network.one_flow(lab, INTENT)
+        if words:
+            assert_inconclusive(verdict, f"the clock of k8s-node1 {words} during the capture")
+            assert "time daemon" in verdict.advice
+            assert verdict.where == f"k8s-node1 {DEST_VETH}"
+        else:
+            assert (verdict.outcome is Outcome.BROKEN) is (clock < 90.0)
+
+    def test_a_step_back_explains_a_wrong_order(self) -> None:
+        """The clock is set by -10 ms after SYN and SYN/ACK, between the uplink's sighting and the veth's."""
+        late = conversation(replace(VETH, ttl=62), clock=90.0002)
+        for first_of_the_new_time, jumps in ((3, True), (0, False)):
+            packets = tuple(
+                replace(packet, time=packet.time - 0.010) if packet.number > first_of_the_new_time else packet
+                for packet in late
+            )
+            verdict = pod_network.one_flow(traced(target_veth=packets), INTENT)
+            if jumps:
+                assert_inconclusive(verdict, "the clock of k8s-node1 jumped back by 0.009 s")
+            else:
+                assert_broken(verdict, "s earlier than before")
+
+    @pytest.mark.parametrize(
+        ("step", "words"),
+        [(-0.5, ""), (-1.5, "back by 1.499 s"), (59.0, ""), (3600.0, "ahead by 3600.001 s")],
+    )
+    def test_a_step_that_no_order_shows(self, step: float, words: str) -> None:
+        """The clock is set after the request came by: its order is right, and proves nothing."""
+        late = conversation(replace(VETH, ttl=62, back_ttl=64), clock=90.0002)
+        packets = tuple(replace(p, time=p.time + step) if p.number > 5 else p for p in late)
+        verdict = pod_network.one_flow(traced(target_veth=packets), INTENT)
+        if words:
+            assert_inconclusive(verdict, f"the clock of k8s-node1 jumped {words} during the capture")
+        else:
+            assert_held(verdict)
+
+    def test_a_rewritten_packet_is_broken_whatever_the_clock_says(self) -> None:
+        lab = traced(target_veth=conversation(replace(VETH, ttl=60), clock=80.0))
+        assert_broken(pod_network.one_flow(lab, INTENT), "TTL 63 became 60")
 
     def test_clocks_of_nodes_may_differ(self) -> None:
         lab = traced(
@@ -606,7 +653,7 @@ class TestMtuFits:
     def test_too_large(self) -> None:
         verdict = pod_network.mtu_fits(self.mtu(1500), INTENT)
         assert_broken(verdict, "pod-dest: 1500 + 20 = 1520, uplink 1500")
-        assert "1480" in verdict.advice
+        assert "1480" in verdict.cause
         assert_broken(pod_network.mtu_fits(scenes.pod_network(), VXLAN), "1480 + 50 = 1530")
 
     def test_no_envelope_no_overhead(self) -> None:

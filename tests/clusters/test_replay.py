@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, NodeUnreachable, NotRecorded
+from pytest_k8snet.clusters.base import (
+    ClusterError,
+    CommandTimeout,
+    NodeUnreachable,
+    NotRecorded,
+    Patience,
+)
 from pytest_k8snet.clusters.bundle import BundleError, BundleTape
 from pytest_k8snet.clusters.replay import ReplayCluster
 from pytest_k8snet.intent import Intent
@@ -43,6 +49,26 @@ def test_a_replay_knows_the_cluster(tmp_path: Path) -> None:
         replay.tape.wait(3600)
         replay.tape.verdict("test", "pause/x", {})
         replay.tape.close()
+
+
+def test_a_replay_has_the_patience_of_the_run(tmp_path: Path) -> None:
+    hasty = Patience(request=1, listening=2.5, command=3.0)
+
+    def act(cluster: FakeCluster) -> None:
+        cluster.patience = hasty
+        tape = cluster.tape
+        assert isinstance(tape, BundleTape)
+        tape.describe_cluster(cluster, INTENT)
+
+    assert recording(tmp_path, act).patience == hasty
+    header = tmp_path / "bundle.json"
+    fields = json.loads(header.read_text())
+    del fields["patience"]  # as bundles were before it was kept
+    header.write_text(json.dumps(fields))
+    assert ReplayCluster(tmp_path).patience == Patience()
+    header.write_text(json.dumps(fields | {"patience": {"virtue": 1}}))
+    with pytest.raises(BundleError, match="damaged"):
+        ReplayCluster(tmp_path)
 
 
 def test_the_nth_question_gets_the_nth_answer_of_its_lab(tmp_path: Path) -> None:

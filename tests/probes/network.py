@@ -48,6 +48,7 @@ def network(tape: Tape | None = None) -> FakeCluster:
         local = [pod for pod in PODS if pod.node == node]
         cluster.say(node, "ip -j -d addr show", says(json.dumps(node_addresses(address, local))))
         cluster.say(node, "ip -j -d route show table all", says(json.dumps(node_routes(address, local))))
+        cluster.say(node, "ip -j -4 netconf show", says(json.dumps(netconf(local))))
         cluster.say(node, "iptables-save", says(RULES))
         cluster.say(node, "ss -H -ltnp", says(LISTENERS))
         cluster.say(node, "conntrack -L", says(CONNECTION, "conntrack v1.4.7 (conntrack-tools): 1 flow\n"))
@@ -169,6 +170,23 @@ def route_get(destination: str, gateway: str) -> dict[str, Any]:
         "uid": 0,
         "cache": [],
     }
+
+
+def netconf(local: Sequence[P], **rp_filter: str) -> list[dict[str, Any]]:
+    """``rp_filter``: the mode of the interfaces where it is not "off"."""
+    names = ["lo", "eth0", "eth1", "tunl0", *(pod.veth for pod in local), "all", "default"]
+    return [
+        {"family": "inet", "interface": name, "forwarding": True, "rp_filter": rp_filter.get(name, "off")}
+        for name in names
+    ]
+
+
+def refused(argv: Sequence[str]) -> CommandResult:
+    """A curl whose requests are all refused."""
+    said = b""
+    for url in (word for word in argv if word.startswith("http://")):
+        said += b"\n" + report(url, "", 0, 0, "000", 7, "Couldn't connect to server")
+    return says(said, "curl: (7) Couldn't connect to server\n", 7)
 
 
 def container_id(pod: P, name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, NodeUnreachable
+from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, NodeUnreachable, Patience
 from pytest_k8snet.evidence.observations import CapturePoint, CaptureRun
 from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.intent import Intent
@@ -118,6 +118,20 @@ def test_not_listening_in_time(cluster: FakeCluster) -> None:
     point = capture(cluster)[0]
     assert point.run.failure == "tcpdump was not listening before the request: tcpdump said nothing for 10 s"
     assert all(run.stopped == 1 for run in cluster.spawned)
+
+
+def test_captures_share_one_deadline(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, given = [100.0], []
+
+    def wait_for(self: object, text: bytes, timeout: float) -> None:
+        given.append(timeout)
+        clock[0] += 1.5
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("tests.clusters.fake.FakeRun.wait_for", wait_for)
+    cluster.patience = Patience(listening=4.0)
+    capture(cluster)
+    assert given == [4.0, 2.5, 1.0, 0.0]
 
 
 def test_a_capture_that_cant_be_stopped(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:

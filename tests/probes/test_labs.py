@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 import pytest
 
-from pytest_k8snet.clusters.base import ClusterError
+from pytest_k8snet.clusters.base import ClusterError, CommandResult, Patience
 from pytest_k8snet.evidence.observations import Uplink
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest
 from pytest_k8snet.probes import labs
 from pytest_k8snet.probes.pods import observe_pod
-from tests.clusters.fake import FakeCluster, says
+from tests.clusters.fake import FakeCluster, FakeNode, says
 from tests.probes.network import (
     DEST,
     OBJECTS,
@@ -181,6 +182,21 @@ def test_a_refused_connection_is_evidence(cluster: FakeCluster) -> None:
     cluster.say("pod/pod-pause/container1", "curl", says(said, "curl: (7) Failed to connect\n", 7))
     answer = labs.observe_pause(cluster, INTENT).siblings[0].answer.get()
     assert (answer.status, answer.error) == (0, "Failed to connect")
+
+
+def test_patience_is_the_clusters(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {}
+    run = FakeNode._run
+
+    def _run(self: FakeNode, argv: Sequence[str], *, timeout: float, stdin: bytes) -> CommandResult:
+        limits[argv[0]] = timeout
+        return run(self, argv, timeout=timeout, stdin=stdin)
+
+    monkeypatch.setattr(FakeNode, "_run", _run)
+    cluster.patience = Patience(request=2, command=3.0)
+    labs.observe_nodeport(cluster, INTENT)
+    assert all(" -m 2 " in command for _, command in cluster.ran("curl"))
+    assert (limits["curl"], limits["ip"]) == (5.0, 3.0)
 
 
 def test_a_missing_curl_is_not(cluster: FakeCluster) -> None:

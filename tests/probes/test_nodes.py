@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, NodeUnreachable, NotRecorded
+from pytest_k8snet.clusters.base import (
+    ClusterError,
+    CommandResult,
+    CommandTimeout,
+    NodeUnreachable,
+    NotRecorded,
+)
 from pytest_k8snet.evidence.observations import Uplink
-from pytest_k8snet.evidence.reading import NotObserved
+from pytest_k8snet.evidence.reading import NotObserved, Reading
+from pytest_k8snet.evidence.routes import Route
 from pytest_k8snet.intent import Intent
-from pytest_k8snet.probes.nodes import CALICO_ADDRESS, host_interface, observe_node, read_rules
+from pytest_k8snet.probes.nodes import CALICO_ADDRESS, host_interface, observe_node, read_route_to, read_rules
 from pytest_k8snet.probes.traces import read_connections
 from tests.clusters.fake import FakeCluster, says
 from tests.probes.network import (
@@ -241,3 +248,54 @@ def test_a_failed_probe_says_why_and_what_to_do(
     with pytest.raises(NotObserved):
         node.interfaces.get()
     assert node.routes.get(), "the others go on"
+
+
+def route_of_a_packet(answer: CommandResult, interface: Reading[str] | None = None) -> Reading[Route]:
+    cluster = network()
+    cluster.say("k8s-node2", "ip -j -d route get", answer)
+    found = read_route_to(
+        cluster.nodes["k8s-node2"],
+        ip_address("20.111.156.72"),
+        ip_address("20.109.131.5"),
+        interface or Reading("k8s-node2", "ip route", "calia5814ebbae9"),
+    )
+    assert bool(cluster.ran("ip -j -d route get")) is (interface is None)
+    return found
+
+
+def test_the_route_of_a_pods_packet() -> None:
+    """As iproute2 6.1.0 prints it for a packet that comes in."""
+    found = route_of_a_packet(
+        says(
+            '[{"type":"unicast","dst":"20.111.156.72","from":"20.109.131.5","gateway":"192.168.219.22",'
+            '"dev":"tunl0","table":"main","flags":[],"cache":[],"iif":"calia5814ebbae9"}]\n'
+        )
+    )
+    assert found.command == ("ip -j -d route get 20.111.156.72 from 20.109.131.5 iif calia5814ebbae9")
+    assert (found.get().device, str(found.get().gateway)) == ("tunl0", "192.168.219.22")
+
+
+@pytest.mark.parametrize("words", ["Network is unreachable", "No route to host"])
+def test_no_route_is_an_answer(words: str) -> None:
+    found = route_of_a_packet(says("", f"RTNETLINK answers: {words}\n", 2)).get()
+    assert (found.type, found.device, found.gateway) == ("unreachable", None, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        (
+            says("", "RTNETLINK answers: Invalid argument\n", 2),
+            "`ip` exited with status 2: RTNETLINK answers: ",
+        ),
+        (says("", "sh: ip: not found\n", 127), "ip is not installed"),
+        (says("[]"), "unreadable output"),
+    ],
+)
+def test_other_words_are_none(answer: CommandResult, failure: str) -> None:
+    assert route_of_a_packet(answer).failure.startswith(failure)
+
+
+def test_no_interface_no_route() -> None:
+    unknown: Reading[str] = Reading("k8s-node2", "ip route", failure="no route to 20.109.131.5 alone")
+    assert route_of_a_packet(says("[]"), unknown).failure == "no route to 20.109.131.5 alone"

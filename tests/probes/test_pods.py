@@ -182,7 +182,7 @@ def test_a_container_that_stays_away(cluster: FakeCluster) -> None:
         "the others are: POD, container1"
     )
     assert "back-off" in restart.advice
-    assert len(cluster.ran("crun")) == 1 + restarts.LOOKS
+    assert len(cluster.ran("crun")) == 1 + 15 / restarts.PAUSE
 
 
 def test_the_listings_failure_is_told_where_nothing_came_back(cluster: FakeCluster) -> None:

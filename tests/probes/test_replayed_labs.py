@@ -16,7 +16,7 @@ from pytest_k8snet.manifests import Manifest
 from pytest_k8snet.probes import labs
 from pytest_k8snet.probes.restarts import restart_container
 from tests.clusters.fake import FakeCluster, says
-from tests.probes.network import PAUSE, network, states
+from tests.probes.network import PAUSE, network, refused, states
 
 INTENT = Intent()
 POD_DEST = Manifest("Pod", "pod-dest", {"kind": "Pod", "metadata": {"name": "pod-dest"}}, "pods.yaml")
@@ -94,7 +94,12 @@ def garbage(cluster: FakeCluster) -> None:
     cluster.say("k8s-node1", ".*", says(b"\xff\xfe{", "what?\n"))
 
 
-@pytest.mark.parametrize("breaks", [healthy, no_tcpdump, silent_node, slow_node, garbage])
+def no_answers(cluster: FakeCluster) -> None:
+    """So that controls are asked, too."""
+    cluster.say("pod/.*|k8s-master", "curl", refused)
+
+
+@pytest.mark.parametrize("breaks", [healthy, no_answers, no_tcpdump, silent_node, slow_node, garbage])
 def test_a_replay_observes_what_the_run_observed(
     recorded: Callable[..., tuple[dict[str, Any], Path]], breaks: Callable[[FakeCluster], None]
 ) -> None:

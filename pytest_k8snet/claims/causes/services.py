@@ -1,0 +1,163 @@
+"""What goes wrong with a service's endpoints, rules and translation."""
+
+from __future__ import annotations
+
+from pytest_k8snet.claims.causes.ways import entry_uplink, first_hop, hop_at
+from pytest_k8snet.claims.diagnosis import cause
+from pytest_k8snet.claims.ledger import Ledger
+from pytest_k8snet.claims.matchers import address_and_port
+from pytest_k8snet.claims.nat import SELECTED, entry_walk, ready, require_iptables, service_chains
+from pytest_k8snet.claims.path import target
+from pytest_k8snet.claims.rulewalk import Walk
+from pytest_k8snet.evidence.objects import Service
+from pytest_k8snet.evidence.observations import ClusterIPLab, NodePortLab, Spread
+from pytest_k8snet.evidence.reading import Reading
+from pytest_k8snet.intent import Intent
+
+ServiceLab = ClusterIPLab | NodePortLab
+
+
+@cause(
+    symptom="the service answers from the wrong pods, or from none",
+    evidence="the service's selector selects other pods than those labelled type: dest",
+    remedy="compare kubectl get service -o wide with kubectl get pods --show-labels; correct the selector",
+)
+def selector_mismatch(lab: ServiceLab, intent: Intent) -> str | None:
+    """The service's selector does not fit its pods' labels."""
+    service = lab.service.get()
+    pods = lab.pods.get() if isinstance(lab, ClusterIPLab) else (lab.request.target.pod,)
+    chosen = {pod.name for pod in pods if service.selector and service.selector.items() <= pod.labels.items()}
+    meant = {pod.name for pod in pods if SELECTED.items() <= pod.labels.items()}
+    if chosen == meant:
+        return None
+    selector = ", ".join(f"{key}: {value}" for key, value in service.selector.items()) or "nothing"
+    found = ", ".join(sorted(chosen)) or "no pod"
+    return f"{service.name} selects {selector}: {found} instead of {', '.join(sorted(meant)) or 'none'}"
+
+
+@cause(
+    symptom="the service refuses connections, or does not answer",
+    evidence="its EndpointSlices hold no ready endpoint, though its selector fits its pods",
+    remedy="kubectl describe pod: is it ready? kubectl get endpointslices; see the controller-manager's log",
+)
+def no_endpoints(lab: ServiceLab, intent: Intent) -> str | None:
+    """The service has no ready endpoint."""
+    service = lab.service.get()
+    if ready(lab.endpoints, service) or selector_mismatch.found(lab, intent):
+        return None
+    return f"{service.namespace}/{service.name} has no ready endpoint"
+
+
+@cause(
+    symptom="the service does not answer from one node",
+    evidence="the node's nat table has no chain of the service, or no rule that jumps to it",
+    remedy="see kube-proxy's log on that node: does it run, and does it reach the API?",
+)
+def no_service_rules(lab: ServiceLab, intent: Intent) -> str | None:
+    """kube-proxy on the node does not know the service: its rules were never written, or removed."""
+    entry, service = lab.request.entry, lab.service.get()
+    nat = require_iptables(intent, entry.rules).tables.get("nat", {})
+    chains = service_chains(service)
+    name = f"{' or '.join(chains)} of {service.namespace}/{service.name}"
+    if not any(chain in nat for chain in chains):
+        return f"{entry.name}'s nat table has no chain {name}"
+    jumps = {rule.target.name for chain in nat.values() for rule in chain.rules if rule.target}
+    if not jumps.intersection(chains):
+        return f"no rule of {entry.name}'s nat table jumps to {name}"
+    return None
+
+
+@cause(
+    symptom="the service answers from a pod that is not behind it",
+    evidence="walked for the request, the node's rules pass the service's chain and end at no ready endpoint",
+    remedy="compare the KUBE-SEP chains with the EndpointSlices; restart kube-proxy to have them written",
+)
+def rules_lead_elsewhere(lab: ServiceLab, intent: Intent) -> str | None:
+    """The service's rules on the node are stale: they lead to an address that is no endpoint of it."""
+    service = lab.service.get()
+    known = ready(lab.endpoints, service)
+    result, node = walk_of(lab, intent)
+    strays = [address_and_port(ip, port) for ip, port, _ in result.endpoints if (ip, port) not in known]
+    if not known or not strays or not _entered(result, service):
+        return None
+    return f"{node}'s rules of {service.name} lead to {', '.join(strays)}"
+
+
+@cause(
+    symptom="the service answers, but not as kube-proxy would have it",
+    evidence="walked for the request, the node's rules translate it before the service's chain is reached",
+    remedy="iptables -t nat -S on that node: remove the rule, or have its owner move it behind KUBE-SERVICES",
+)
+def rules_shadowed(lab: ServiceLab, intent: Intent) -> str | None:
+    """Another rule stands before kube-proxy's and takes the service's traffic."""
+    service = lab.service.get()
+    result, node = walk_of(lab, intent)
+    if not result.endpoints or _entered(result, service):
+        return None
+    return f"{node} translates it by `{result.path[-1]}`, before {' or '.join(service_chains(service))}"
+
+
+@cause(
+    symptom="the service's own address is seen between the nodes",
+    evidence="the source's uplink carries the ClusterIP, and the pod's host interface the pod's address",
+    remedy="see kube-proxy on the source's node, which must translate; find the other node's DNAT rule",
+)
+def translated_on_other_node(lab: ClusterIPLab, intent: Intent) -> str | None:
+    """The ClusterIP is translated on another node than the client's."""
+    request, left = lab.request, entry_uplink(lab, intent)
+    came = hop_at(lab, intent, "target-veth")
+    asked = [
+        p
+        for p in left.sightings
+        if p.tcp and (p.ip.dst, p.tcp.dport) == (request.asked_ip, request.asked_port)
+    ]
+    if not asked or not any(packet.ip.dst == target(request)[0] for packet in came.sightings):
+        return None
+    return f"{request.asked_ip} is still the destination on {left.where} (packet {asked[0].number})"
+
+
+@cause(
+    symptom="clients reset the connection: the answer comes from an address that they did not ask",
+    evidence="an answer reaches the client's side from the pod's own address",
+    remedy="conntrack -L on the node that translates: does the answer come by there, is it tracked?",
+)
+def not_translated_back(lab: ServiceLab, intent: Intent) -> str | None:
+    """The answer does not pass the node that translated the request, or is not translated back there."""
+    hop = hop_at(lab, intent, "source-veth", "client-uplink")
+    for packet in hop.replies:
+        if packet.tcp and (packet.ip.src, packet.tcp.sport) == target(lab.request):
+            asked = address_and_port(lab.request.asked_ip, lab.request.asked_port)
+            source = address_and_port(packet.ip.src, packet.tcp.sport)
+            return f"on {hop.where} packet {packet.number} answers from {source} instead of {asked}"
+    return None
+
+
+@cause(
+    symptom="some pods of a service idle",
+    evidence="an endpoint never answered among connections enough to rule out chance",
+    remedy="iptables -t nat -S KUBE-SVC-...: is there a rule for each endpoint, with its --probability?",
+)
+def endpoint_starved(lab: ClusterIPLab, spread: Reading[Spread]) -> str | None:
+    """An endpoint is never chosen."""
+    found = spread.get()
+    bodies = [answer.body.decode("utf-8", "replace") for answer in found.answers if answer.answered]
+    tellers = {
+        max((name for name in found.endpoints if name in body), key=len, default="") for body in bodies
+    }
+    starved = sorted(set(found.endpoints) - tellers)
+    if not starved or "" in tellers or not tellers:
+        return None
+    return f"{', '.join(starved)} got none of {len(bodies)} connections to {lab.request.asked_ip}"
+
+
+def walk_of(lab: ServiceLab, intent: Intent) -> tuple[Walk, str]:
+    """The walk of the lab's request, and the node whose rules it passes. Raises NotObserved."""
+    ledger = Ledger.of(lab.request, intent)
+    result, rules = entry_walk(ledger, first_hop(lab, intent).point.id)
+    return result, rules.node
+
+
+def _entered(result: Walk, service: Service) -> bool:
+    # Chains of traffic policies (KUBE-EXT-, KUBE-SVL-, KUBE-XLB-) end in the same hash.
+    hashes = [chain.rpartition("-")[2] for chain in service_chains(service)]
+    return any(each in rule for each in hashes for rule in result.path)
