@@ -7,12 +7,13 @@ its objects are its own description in Kubernetes' JSON, its verdict is not one 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,12 @@ from pytest_k8snet.clusters.base import (
     RunningCommand,
 )
 from pytest_k8snet.clusters.tape import Tape
-from pytest_k8snet.embedded import description, kernel, kube_proxy_rules
+from pytest_k8snet.embedded import description, kernel, kube_proxy_rules, objects, plans
 from pytest_k8snet.embedded.client import Client
-from pytest_k8snet.embedded.description import Network, PodPlan, ServicePlan
+from pytest_k8snet.embedded.description import Network
+from pytest_k8snet.embedded.faults.changes import Fault, ProxyPlan
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest
-
-#: The proxy whose rules and listeners the reference network has, as a node would state it.
-KUBE_PROXY_VERSION = "v1.20.0+k8snet-reference"
 
 
 def describe(asked: str) -> str:
@@ -54,9 +53,11 @@ class EmbeddedNode(Node):
     cluster: EmbeddedCluster
 
     def _run(self, argv: Sequence[str], *, timeout: float, stdin: bytes) -> CommandResult:
+        self.cluster.before(self.name, argv)
         return self.cluster.client.run(self.name, argv, timeout=timeout, stdin=stdin)
 
     def _spawn(self, argv: Sequence[str]) -> RunningCommand:
+        self.cluster.before(self.name, argv)
         return self.cluster.client.spawn(self.name, argv)
 
 
@@ -71,13 +72,16 @@ class EmbeddedCluster(Cluster):
         self.client = client
         self.tape = tape
         self.network = network
-        self.info = info
+        self.info = self._healthy = info
         self._intent = intent
-        self._containers: dict[tuple[str, str], str] = {}
         self._manifests: dict[tuple[str, str], Manifest] = {}
-        self._proxies: dict[str, int] = {}
-        self._held: list[int] = []
-        self._rules = b""
+        self._faults: list[Fault] = []  #: in force
+        self._waiting: list[Fault] = []  #: of these, those whose pods or services are not there yet
+        self._built: dict[str, dict[str, Any]] = {}  #: the wish of each pod that runs
+        self._sandboxes: dict[str, tuple[str, int]] = {}  #: node and process of each
+        self._proxies: dict[str, tuple[int, ProxyPlan, tuple[int, ...]]] = {}
+        self._rules: dict[str, str] = {}
+        self._served: dict[tuple[str, tuple[str, ...]], RunningCommand] = {}
         self.roles = {node.role: node.name for node in network.nodes}
         self.nodes = {node.name: EmbeddedNode(self, node.name) for node in network.nodes}
 
@@ -88,9 +92,13 @@ class EmbeddedCluster(Cluster):
         tape: Tape,
         intent: Intent,
         kernel_kind: str = "auto",
+        faults: Sequence[Fault] = (),
         progress: Callable[[str], None] = lambda step: None,
     ) -> EmbeddedCluster:
-        """Boot and build. ClusterError with one clear line when that fails; nothing is left behind then."""
+        """Boot and build, with ``faults`` in force from the start.
+
+        ClusterError with one clear line when that fails; nothing is left behind then.
+        """
         chosen, why = kernel.choose(kernel_kind)
         problems = kernel.missing(chosen)
         if problems:
@@ -125,7 +133,9 @@ class EmbeddedCluster(Cluster):
                 },
             )
             cluster = cls(client, tape, network, info, intent)
-            cluster._sync_rules()
+            cluster._reconcile()
+            for fault in faults:
+                cluster.inject(fault)
             return cluster
         except BaseException as error:
             client.close()
@@ -135,7 +145,6 @@ class EmbeddedCluster(Cluster):
 
     def apply(self, manifests: Sequence[Manifest], timeout: float = 60.0) -> None:
         for manifest in manifests:
-            namespace = manifest.body["metadata"].get("namespace", "default")
             known = self._manifests.get((manifest.kind, manifest.name))
             if known is not None:
                 if known.body != manifest.body:
@@ -144,86 +153,172 @@ class EmbeddedCluster(Cluster):
                     )
                 continue
             if manifest.kind == "Pod":
-                self._add_pod(manifest, namespace, timeout)
+                self.network.pods[manifest.name] = plans.pod(self.network, manifest)
+                try:
+                    self._build_pods(timeout)
+                except BaseException:
+                    del self.network.pods[manifest.name]
+                    raise
             else:
-                self.network.services[manifest.name] = self._plan_service(manifest, namespace)
+                self.network.services[manifest.name] = plans.service(
+                    self.network, manifest, self._intent.node_port
+                )
             self._manifests[manifest.kind, manifest.name] = manifest
-        self._sync_rules()
+        self._reconcile(timeout)
 
     def delete(self, manifests: Sequence[Manifest], timeout: float = 30.0) -> None:
-        going: list[PodPlan] = []
         for manifest in manifests:
             if self._manifests.pop((manifest.kind, manifest.name), None) is None:
                 continue
             if manifest.kind == "Pod":
-                going.append(self.network.pods.pop(manifest.name))
+                self.network.pods.pop(manifest.name)
             else:
                 del self.network.services[manifest.name]
-        self._sync_rules()  # endpoints go before their pods, as in a cluster
-        for plan in going:
-            self.client.ask("delete", node=plan.node, pod=plan.name, timeout=timeout)
+        self._reconcile(timeout)
 
     def close(self) -> None:
         self.client.close()
 
-    def _add_pod(self, manifest: Manifest, namespace: str, timeout: float) -> None:
-        spec = manifest.body["spec"]
-        node = self.network.node(spec["nodeSelector"]["kubernetes.io/hostname"])
-        plan = PodPlan(
-            name=manifest.name,
-            namespace=namespace,
-            node=node.name,
-            ip=self.network.free_pod_ip(manifest.name, node),
-            labels=dict(manifest.body["metadata"].get("labels", {})),
-            containers=tuple((container["name"], container["image"]) for container in spec["containers"]),
-            interface_prefix=self.network.interface_prefix,
-        )
-        wish = self.network.pod_request(plan)
-        self.client.ask("pod", node=node.name, pod=wish, timeout=timeout)
-        self.network.pods[plan.name] = plan
+    def inject(self, fault: Fault) -> None:
+        """Put ``fault`` in force: at once, or when the pods that it is about are there.
 
-    def _plan_service(self, manifest: Manifest, namespace: str) -> ServicePlan:
-        spec = manifest.body["spec"]
-        asked = spec.get("clusterIP")
-        return ServicePlan(
-            name=manifest.name,
-            namespace=namespace,
-            type=spec.get("type", "ClusterIP"),
-            cluster_ip=IPv4Address(asked) if asked else self.network.free_cluster_ip(manifest.name),
-            selector=dict(spec.get("selector", {})),
-            ports=tuple(
-                (
-                    port.get("name", ""),
-                    int(port["port"]),
-                    port.get("targetPort", port["port"]),
-                    int(port["nodePort"])
-                    if "nodePort" in port
-                    else (self._intent.node_port if spec.get("type") == "NodePort" else None),
-                )
-                for port in spec["ports"]
-            ),
+        ClusterError when it can't be made.
+        """
+        self._faults.append(fault)
+        self._waiting.append(fault)
+        self.info = self._described()
+        self._reconcile()
+
+    def repair(self, fault: Fault) -> None:
+        """Take ``fault`` back: the network is again as it was meant to be."""
+        self._faults.remove(fault)
+        if fault in self._waiting:
+            self._waiting.remove(fault)
+        else:
+            for change in reversed(fault.changes):
+                change.undo(self)
+        self.info = self._described()
+        self._reconcile()
+
+    def _described(self) -> ClusterInfo:
+        if not self._faults:
+            return self._healthy
+        names = ", ".join(fault.name for fault in self._faults)
+        return replace(
+            self._healthy,
+            summary=f"{self._healthy.summary}, wrong on purpose: {names}",
+            details={**self._healthy.details, "faults": names},
         )
 
-    def _sync_rules(self) -> None:
+    def before(self, node: str, argv: Sequence[str]) -> None:
+        """A probe is about to run ``argv`` on ``node``."""
+        for fault in self._faults:
+            for change in fault.changes:
+                change.before(node, argv[0], self)
+
+    def command(self, node: str, argv: Sequence[str]) -> CommandResult:
+        return self.client.run(node, argv, timeout=15)
+
+    def sandbox(self, pod: str) -> tuple[str, int]:
+        return self._sandboxes[pod]
+
+    def tool(self, node: str, name: str, tool: str, script: bytes = b"") -> None:
+        self.client.ask("tool", node=node, name=name, tool=tool, body=script)
+
+    def modules(self, names: Sequence[str]) -> None:
+        self.client.ask("modules", names=names)
+
+    def serve(self, node: str, argv: Sequence[str]) -> None:
+        command = self.client.spawn(node, argv)
+        self._served[node, tuple(argv)] = command
+        command.wait_for(b"ready", timeout=10)
+
+    def quit(self, node: str, argv: Sequence[str]) -> None:
+        self._served.pop((node, tuple(argv))).stop()
+
+    def rebuild(self, pod: str) -> None:
+        self._remove(pod, timeout=30)  # what builds it again is the reconciliation that follows
+
+    def end(self, node: str) -> None:
+        with contextlib.suppress(ClusterError):  # it is gone before it can answer
+            if node:
+                self.client.ask("end", node=node)
+            else:
+                self.client.ask("end")
+
+    def _faulty(self) -> Network:
+        """The network as the faults in force describe it."""
+        network = self.network
+        for fault in self._faults:
+            for change in fault.changes:
+                network = change.network(network)
+        return network
+
+    def _reconcile(self, timeout: float = 60.0) -> None:
+        """Make the kernel what the description and the faults say: pods, kube-proxy's work, then the rest.
+
+        Endpoints go before their pods, as in a cluster.
+        """
+        self._build_pods(timeout)
+        self._sync_kube_proxy()
+        for pod in [pod for pod in self._built if pod not in self.network.pods]:
+            self._remove(pod, timeout)
+        there = self.network.pods.keys() | self.network.services.keys()
+        for fault in [fault for fault in self._waiting if fault.required() <= there]:
+            self._waiting.remove(fault)
+            for change in fault.changes:
+                change.do(self)
+
+    def _build_pods(self, timeout: float) -> None:
+        for plan in self.network.pods.values():
+            wish = self.network.pod_request(plan)
+            for fault in self._faults:
+                for change in fault.changes:
+                    wish = change.pod(wish)
+            if self._built.get(plan.name) != wish:
+                self._remove(plan.name, timeout)
+                made = self.client.ask("pod", node=plan.node, pod=wish, timeout=timeout)
+                self._built[plan.name] = wish
+                self._sandboxes[plan.name] = (plan.node, made["pid"])
+
+    def _remove(self, pod: str, timeout: float) -> None:
+        if pod in self._built:
+            del self._built[pod]
+            self.client.ask("delete", node=self._sandboxes.pop(pod)[0], pod=pod, timeout=timeout)
+
+    def _sync_kube_proxy(self) -> None:
         """What kube-proxy does after a change: rules on every node, sockets for the NodePorts."""
-        rules = kube_proxy_rules.render(self.network, masquerade_all=self._intent.masquerade_all).encode()
-        if rules == self._rules:
-            return
-        ports = sorted(
-            port[3]
-            for service in self.network.services.values()
-            for port in service.ports
-            if port[3] is not None
+        network = self._faulty()
+        meant = kube_proxy_rules.render(network, masquerade_all=self._intent.masquerade_all)
+        ports = tuple(
+            sorted(
+                port[3]
+                for service in network.services.values()
+                for port in service.ports
+                if port[3] is not None
+            )
         )
-        for node in self.network.nodes:
-            self.client.ask("rules", node=node.name, restore="iptables-legacy-restore", body=rules)
-            if ports != self._held:
-                if node.name in self._proxies:
-                    self.client.ask("release", node=node.name, pid=self._proxies.pop(node.name))
-                self._proxies[node.name] = self.client.ask(
-                    "hold", node=node.name, ports=ports, name="kube-proxy"
+        for node in network.nodes:
+            rules = meant
+            proxy: ProxyPlan | None = ProxyPlan()
+            for fault in self._faults:
+                for change in fault.changes:
+                    rules, proxy = change.rules(node.name, rules), change.proxy(node.name, proxy)
+            if rules != self._rules.get(node.name):
+                self.client.ask(
+                    "rules", node=node.name, restore="iptables-legacy-restore", body=rules.encode()
                 )
-        self._held, self._rules = ports, rules
+                self._rules[node.name] = rules
+            self._hold(node.name, ports, proxy)
+
+    def _hold(self, node: str, ports: tuple[int, ...], proxy: ProxyPlan | None) -> None:
+        now = self._proxies.get(node)
+        if now is not None and now[1:] != (proxy, ports):
+            self.client.ask("release", node=node, pid=now[0])
+            del self._proxies[node]
+        if proxy is not None and ports and node not in self._proxies:
+            pid = self.client.ask("hold", node=node, ports=ports, name=proxy.name, address=proxy.address)
+            self._proxies[node] = (pid, proxy, ports)
 
     def _exec(self, pod: str, container: str, argv: Sequence[str], *, timeout: float) -> CommandResult:
         plan = self.network.pods.get(pod)
@@ -237,133 +332,7 @@ class EmbeddedCluster(Cluster):
 
     def _get(self, resource: str) -> bytes:
         try:
-            items = getattr(self, f"_list_{resource}")()
-        except AttributeError:
+            items = objects.listed(self._faulty(), resource)
+        except KeyError:
             raise ClusterError(f"the reference network has no {resource}") from None
         return json.dumps({"kind": "List", "apiVersion": "v1", "items": items}).encode()
-
-    def _list_nodes(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "kind": "Node",
-                "metadata": {
-                    "name": node.name,
-                    "annotations": {"projectcalico.org/IPv4Address": f"{node.eth1}/24"},
-                },
-                "spec": {},
-                "status": {
-                    "addresses": [
-                        {"type": "InternalIP", "address": str(node.eth1)},
-                        {"type": "Hostname", "address": node.name},
-                    ],
-                    "nodeInfo": {
-                        "kubeletVersion": "",
-                        "kubeProxyVersion": KUBE_PROXY_VERSION,
-                        "containerRuntimeVersion": "crun://",
-                    },
-                },
-            }
-            for node in self.network.nodes
-        ]
-
-    def _list_pods(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "kind": "Pod",
-                "metadata": {
-                    "name": pod.name,
-                    "namespace": pod.namespace,
-                    "uid": pod.uid,
-                    "labels": dict(pod.labels),
-                },
-                "spec": {
-                    "nodeName": pod.node,
-                    "containers": [{"name": name, "image": image} for name, image in pod.containers],
-                },
-                "status": {
-                    "phase": "Running",
-                    "podIP": str(pod.ip),
-                    "podIPs": [{"ip": str(pod.ip)}],
-                    "conditions": [{"type": "Ready", "status": "True"}],
-                },
-            }
-            for pod in self.network.pods.values()
-        ]
-
-    def _list_services(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "kind": "Service",
-                "metadata": {"name": service.name, "namespace": service.namespace},
-                "spec": {
-                    "type": service.type,
-                    "clusterIP": str(service.cluster_ip),
-                    "selector": dict(service.selector),
-                    "ports": [
-                        {
-                            "port": port,
-                            "targetPort": target,
-                            "protocol": "TCP",
-                            **({"name": name} if name else {}),
-                            **({"nodePort": node_port} if node_port is not None else {}),
-                        }
-                        for name, port, target, node_port in service.ports
-                    ],
-                },
-            }
-            for service in self.network.services.values()
-        ]
-
-    def _list_endpointslices(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "kind": "EndpointSlice",
-                "apiVersion": "discovery.k8s.io/v1",
-                "metadata": {
-                    "name": service.name,
-                    "namespace": service.namespace,
-                    "labels": {"kubernetes.io/service-name": service.name},
-                },
-                "addressType": "IPv4",
-                "ports": [
-                    {
-                        "name": name,
-                        "protocol": "TCP",
-                        "port": kube_proxy_rules.target_port(
-                            target, next((pod.containers for pod in self.network.endpoints(service)), ())
-                        ),
-                    }
-                    for name, _, target, _ in service.ports
-                    if isinstance(target, int) or self.network.endpoints(service)
-                ],
-                "endpoints": [
-                    {
-                        "addresses": [str(pod.ip)],
-                        "conditions": {"ready": True},
-                        "nodeName": pod.node,
-                        "targetRef": {"kind": "Pod", "name": pod.name, "namespace": pod.namespace},
-                    }
-                    for pod in self.network.endpoints(service)
-                ],
-            }
-            for service in self.network.services.values()
-        ]
-
-    def _list_ippools(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "kind": "IPPool",
-                "apiVersion": "crd.projectcalico.org/v1",
-                "metadata": {"name": "default-ipv4-ippool"},
-                "spec": {
-                    "cidr": str(self.network.pod_cidr),
-                    "ipipMode": "Always",
-                    "vxlanMode": "Never",
-                    "natOutgoing": False,
-                    "blockSize": 26,
-                },
-            }
-        ]
-
-    def _list_clustercidrs(self) -> list[dict[str, Any]]:
-        return [{"source": "kube-proxy clusterCIDR", "cidr": str(self.network.pod_cidr)}]

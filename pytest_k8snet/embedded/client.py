@@ -33,8 +33,9 @@ class Client:
         self._kernel = kernel
         self._numbers = 0
         self._lock = threading.Lock()
-        self._inboxes: dict[int, queue.SimpleQueue[Frame]] = {}
-        self._gone = ""
+        self._inboxes: dict[int, tuple[str, queue.SimpleQueue[Frame]]] = {}  #: with the node that is asked
+        self._gone = ""  #: why nothing answers any more
+        self._gone_nodes: dict[str, str] = {}
         self._credit = WINDOW
         self._credit_changed = threading.Condition()
         self._ready: queue.SimpleQueue[Frame] = queue.SimpleQueue()
@@ -101,12 +102,13 @@ class Client:
 
     def _send(self, header: dict[str, Any], body: bytes) -> tuple[int, queue.SimpleQueue[Frame]]:
         inbox: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        node = header.get("node", "")
         with self._lock:
-            if self._gone:
-                raise NodeUnreachable(self._gone)
+            if gone := self._gone or self._gone_nodes.get(node):
+                raise NodeUnreachable(gone)
             self._numbers += 1
             number = self._numbers
-            self._inboxes[number] = inbox
+            self._inboxes[number] = (node, inbox)
             left = memoryview(encode({"id": number, **header}, body))
             while left:
                 with self._credit_changed:
@@ -151,21 +153,28 @@ class Client:
                 self._credit += header["ack"]
                 self._credit_changed.notify()
         elif "id" in header:
-            inbox = self._inboxes.get(header["id"])
+            _, inbox = self._inboxes.get(header["id"], ("", None))
             if inbox is not None:
                 inbox.put((header, body))
         elif header.get("event") == "ready":
             self._ready.put((header, body))
         elif header.get("event") == "node-gone":
-            self._fail(f"node {header['node']} has ended")
+            self._lose(header["node"])
 
     def _fail(self, why: str) -> None:
         self._gone = why
         with self._credit_changed:
             self._credit_changed.notify_all()
         self._ready.put(({"error": why}, b""))
-        for inbox in list(self._inboxes.values()):
+        for _, inbox in list(self._inboxes.values()):
             inbox.put(({"error": why}, b""))
+
+    def _lose(self, node: str) -> None:
+        """One node ended; the others go on."""
+        self._gone_nodes[node] = why = f"node {node} has ended"
+        for asked, inbox in list(self._inboxes.values()):
+            if asked == node:
+                inbox.put(({"error": why}, b""))
 
 
 class AgentCommand(RunningCommand):

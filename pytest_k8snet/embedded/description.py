@@ -1,6 +1,6 @@
 """The reference network as a description: the document's machines, addresses and names.
 
-Everything the agent builds is computed here first; a fault (issue 3) is a change to this description.
+Everything the agent builds is computed here first; most faults (``embedded/faults``) change this description.
 Source: labs.md; names as Calico gives them (libcalico-go ``VethNameForWorkload``: prefix and the first
 11 hexadecimal digits of SHA-1 over "namespace.pod" - which yields the document's own interface names).
 """
@@ -34,6 +34,12 @@ IMAGE_PORTS = {"kubetm/p8000": 8000, "kubetm/p8080": 8080, "kubetm/init": 8080, 
 PYTHON = "/run/k8snet/python"
 APP = "/run/k8snet/app.py"
 PAUSE_IMAGE = "pause:3.2"
+
+
+def veth_name(namespace: str, pod: str, prefix: str = "cali") -> str:
+    """The host's end of a pod's veth pair, as Calico names it."""
+    digest = hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False)
+    return prefix + digest.hexdigest()[:11]
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,7 @@ class PodPlan:
 
     @property
     def veth(self) -> str:
-        digest = hashlib.sha1(f"{self.namespace}.{self.name}".encode(), usedforsecurity=False)
-        return self.interface_prefix + digest.hexdigest()[:11]
+        return veth_name(self.namespace, self.name, self.interface_prefix)
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,22 @@ class ServicePlan:
 class Network:
     """The whole network as it is meant to be right now."""
 
-    pod_cidr: IPv4Network
+    pod_cidr: (
+        IPv4Network  #: of the IP pool, and what kube-proxy is told unless ``cluster_cidr`` says otherwise
+    )
     service_cidr: IPv4Network
     interface_prefix: str = "cali"
+    cluster_cidr: IPv4Network | None = None  #: kube-proxy's clusterCIDR, where it is not the pool's
+    pool_modes: tuple[str, str] = ("Always", "Never")  #: the pool's ipipMode and vxlanMode
+    pool_cidr: IPv4Network | None = None  #: of the IP pool, where it is not the pods' range
     nodes: tuple[NodePlan, ...] = NODES
     pods: dict[str, PodPlan] = field(default_factory=dict)
     services: dict[str, ServicePlan] = field(default_factory=dict)
+
+    @property
+    def proxy_cidr(self) -> IPv4Network:
+        """kube-proxy's clusterCIDR."""
+        return self.cluster_cidr or self.pod_cidr
 
     def node(self, name: str) -> NodePlan:
         return next(node for node in self.nodes if node.name == name)
@@ -177,13 +192,17 @@ class Network:
             "mtu": POD_MTU,
             "veth": pod.veth,
             "routes": [{"dst": f"{pod.ip}/32", "dev": pod.veth, "scope": "link", "proto": 3}],
+            "sandboxes": 1,
+            # Where a kubelet on the node would probe whether the pod is ready.
+            "ready": [[str(pod.ip), image_port(image)] for _, image in pod.containers],
             "pause": {"image": PAUSE_IMAGE, "argv": ["sleep", "infinity"]},
             "containers": [
                 {
                     "name": name,
                     "image": image,
                     "argv": [PYTHON, "-I", "-S", APP, str(image_port(image))],
-                    "ports": [image_port(image)],
+                    "network": "sandbox",  # or "node", or "own": a namespace that nobody else is in
+                    "network_again": "sandbox",  # the same once it was restarted
                 }
                 for name, image in pod.containers
             ],

@@ -45,7 +45,7 @@ def render(network: Network, *, masquerade_all: bool = False) -> str:
             if masquerade_all:
                 services.append(f"-A KUBE-SERVICES {match} -j KUBE-MARK-MASQ")
             else:
-                services.append(f"-A KUBE-SERVICES ! -s {network.pod_cidr} {match} -j KUBE-MARK-MASQ")
+                services.append(f"-A KUBE-SERVICES ! -s {network.proxy_cidr} {match} -j KUBE-MARK-MASQ")
             services.append(f"-A KUBE-SERVICES {match} -j {svc}")
             if node_port is not None:
                 match = f'-p tcp -m comment --comment "{full}" -m tcp --dport {node_port}'
@@ -84,7 +84,7 @@ def render(network: Network, *, masquerade_all: bool = False) -> str:
         *bodies,
         "COMMIT",
     ]
-    return "\n".join([*_filter(rejects, network.pod_cidr), *nat]) + "\n"
+    return "\n".join([*_filter(rejects, network.proxy_cidr), *nat]) + "\n"
 
 
 def target_port(target: int | str, containers: Sequence[tuple[str, str]]) -> int:
@@ -116,7 +116,7 @@ def _reject(service: ServicePlan, full: str, port: int) -> str:
     )
 
 
-def _filter(rejects: list[str], pod_cidr: IPv4Network) -> list[str]:
+def _filter(rejects: list[str], cluster_cidr: IPv4Network) -> list[str]:
     return [
         "*filter",
         *(f":{name} ACCEPT [0:0]" for name in ("INPUT", "FORWARD", "OUTPUT")),
@@ -138,7 +138,7 @@ def _filter(rejects: list[str], pod_cidr: IPv4Network) -> list[str]:
         "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP",
         '-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" '
         "-m mark --mark 0x4000/0x4000 -j ACCEPT",
-        f'-A KUBE-FORWARD -s {pod_cidr} -m comment --comment "kubernetes forwarding conntrack '
+        f'-A KUBE-FORWARD -s {cluster_cidr} -m comment --comment "kubernetes forwarding conntrack '
         'pod source rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
         *rejects,
         "COMMIT",

@@ -168,3 +168,21 @@ def test_a_capture_that_never_listens_has_a_deadline(play: Play) -> None:
     capture = client.spawn("k8s-node2", ["tcpdump"])
     with pytest.raises(CommandTimeout, match=r"did not say 'listening on' within 0.05 s"):
         capture.wait_for(b"listening on", timeout=0.05)
+
+
+def test_a_node_that_ends_takes_no_other_with_it(play: Play) -> None:
+    def answer(header: dict[str, Any], body: bytes, say: Callable[..., None]) -> None:
+        if header["op"] == "end":
+            say({"event": "node-gone", "node": header["node"]})
+        elif header["node"] == "k8s-node2":
+            say({"id": header["id"], "exit": 0, "stdout": 0})
+
+    client, _ = play(answer)
+    running = client.spawn("k8s-node1", ["tcpdump"])
+    with pytest.raises(ClusterError, match="node k8s-node1 has ended"):
+        client.ask("end", node="k8s-node1")
+    with pytest.raises(NodeUnreachable, match="node k8s-node1 has ended"):
+        running.stop(timeout=1)
+    with pytest.raises(NodeUnreachable, match="node k8s-node1 has ended"):
+        client.run("k8s-node1", ["ip", "addr"], timeout=1)
+    assert client.run("k8s-node2", ["true"], timeout=1).exit_status == 0

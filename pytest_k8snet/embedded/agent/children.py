@@ -12,12 +12,33 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TOOLS = "/run/k8snet/tools"  #: programs that stand in for the node's own: a fault put them there
+PATH = f"{TOOLS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LANG": "C", "LC_ALL": "C", "TZ": "UTC", "HOME": "/"}
+
+
+_hidden: set[str] = set()
+
+
+def set_tool(name: str, tool: str, script: bytes) -> None:
+    """What ``name`` means on this node: "script" runs that, "missing" is not found, "own" the node's own."""
+    stand_in = f"{TOOLS}/{name}"
+    _hidden.discard(name)
+    if os.path.exists(stand_in):
+        os.unlink(stand_in)
+    if tool == "missing":
+        _hidden.add(name)
+    elif tool == "script":
+        os.makedirs(TOOLS, exist_ok=True)
+        with open(stand_in, "wb") as file:
+            file.write(script)
+        os.chmod(stand_in, 0o755)
 
 
 def find_program(name: str) -> str | None:
     """The program's path, as a shell would find it."""
+    if name in _hidden:
+        return None
     if "/" in name:
         return name if os.access(name, os.X_OK) else None
     for folder in PATH.split(":"):

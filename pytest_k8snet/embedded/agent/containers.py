@@ -24,17 +24,24 @@ def container_id(pod: dict[str, Any], name: str, attempt: int) -> str:
 
 
 def config(
-    pod: dict[str, Any], name: str, argv: list[str], image: str, sandbox_id: str, sandbox_pid: int | None
+    pod: dict[str, Any],
+    name: str,
+    argv: list[str],
+    image: str,
+    sandbox_id: str,
+    sandbox_pid: int | None,
+    network: str = "sandbox",
 ) -> dict[str, Any]:
-    """The OCI runtime specification of one container; ``sandbox_pid`` None makes the pause container."""
-    shared = ["network", "ipc", "uts"]
+    """The OCI runtime specification of one container; ``sandbox_pid`` None makes the pause container.
+
+    ``network``: whose namespace it joins: the "sandbox"'s, the "node"'s, or its "own".
+    """
     namespaces = [{"type": "pid"}, {"type": "mount"}]
-    for kind in shared:
+    for kind in ("network", "ipc", "uts"):
+        holder = {"sandbox": sandbox_pid, "node": 1, "own": None}[network if kind == "network" else "sandbox"]
         file = {"network": "net"}.get(kind, kind)
         namespaces.append(
-            {"type": kind}
-            if sandbox_pid is None
-            else {"type": kind, "path": f"/proc/{sandbox_pid}/ns/{file}"}
+            {"type": kind} if holder is None else {"type": kind, "path": f"/proc/{holder}/ns/{file}"}
         )
     return {
         "ociVersion": "1.0.2",

@@ -7,28 +7,39 @@ keeps other programs off it (Kubernetes 1.20 pkg/proxy/iptables, ``openLocalPort
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 
-from pytest_k8snet.embedded.agent.syscalls import set_process_name
+from pytest_k8snet.embedded.agent.children import ENVIRONMENT, PATH
+
+PROGRAMS = "/run/k8snet/programs"
 
 
-def hold(ports: list[int], name: str = "kube-proxy") -> int:
-    """Fork a process ``name`` listening on each port on every address; its pid.
+def hold(ports: list[int], name: str, address: str) -> int:
+    """Start a process ``name`` listening on each port of ``address`` ("0.0.0.0": of every one); its pid.
 
-    Raises OSError when a port is taken.
+    It is sleep(1) under another name, which inherits the sockets: ``ss``, ``netstat`` and ``ps`` look in
+    different places for what a process is called. Raises OSError when a port is taken.
     """
-    sockets = [socket.create_server(("0.0.0.0", port), backlog=1) for port in ports]
-    pid = os.fork()
-    if pid == 0:
-        try:
-            set_process_name(name)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
-            while True:
-                signal.pause()
-        finally:
-            os._exit(1)
+    sleep = shutil.which("sleep", path=PATH)
+    if sleep is None:
+        raise OSError("sleep is missing (Debian package coreutils)")
+    program = f"{PROGRAMS}/{name}"
+    if not os.path.lexists(program):
+        os.makedirs(PROGRAMS, exist_ok=True)
+        os.symlink(sleep, program)
+    sockets = [socket.create_server((address, port), backlog=1) for port in ports]
     for held in sockets:
-        held.close()
-    return pid
+        held.set_inheritable(True)
+    try:
+        return os.posix_spawn(
+            program,
+            [name, "infinity"],
+            ENVIRONMENT,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD],
+        )
+    finally:
+        for held in sockets:
+            held.close()

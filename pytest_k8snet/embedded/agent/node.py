@@ -11,7 +11,7 @@ import traceback
 from typing import Any
 
 from pytest_k8snet.embedded.agent import containers, syscalls
-from pytest_k8snet.embedded.agent.children import Reaper
+from pytest_k8snet.embedded.agent.children import Reaper, set_tool
 from pytest_k8snet.embedded.agent.commands import Command, CommandTable
 from pytest_k8snet.embedded.agent.kube_proxy import hold
 from pytest_k8snet.embedded.agent.links import Links, plain_wire, sysctl
@@ -140,13 +140,21 @@ class NodeAgent:
         self._reaper.call([request["restore"]], stdin=body)
 
     def do_hold(self, request: dict[str, Any], _: bytes) -> int:
-        """Hold NodePorts in a process of the given name; its pid."""
-        return hold(request["ports"], request["name"])
+        """Hold NodePorts on an address, in a process of the given name; its pid."""
+        return hold(request["ports"], request["name"], request["address"])
 
     def do_release(self, request: dict[str, Any], _: bytes) -> None:
         """End a process that holds NodePorts."""
         os.kill(request["pid"], signal.SIGKILL)
         self._reaper.wait(request["pid"], time.monotonic() + 5)
+
+    def do_tool(self, request: dict[str, Any], body: bytes) -> None:
+        """Let ``body``, a script, stand in for a program; hide the program; or neither, as before."""
+        set_tool(request["name"], request["tool"], body)
+
+    def do_end(self, request: dict[str, Any], _: bytes) -> None:
+        """The node dies, and all that runs on it."""
+        os._exit(1)
 
     def do_pod(self, request: dict[str, Any], _: bytes) -> dict[str, Any]:
         return self._pods.add(request["pod"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pytest_k8snet.embedded.agent.links import CALICO_MAC, Links, plain_wire, sa
 @dataclass
 class RunningPod:
     wish: dict[str, Any]
-    sandbox: str = ""  #: id of the pause container
+    sandboxes: list[str] = field(default_factory=list)  #: ids of the pause containers; the first one is used
     sandbox_pid: int = 0
     ids: dict[str, str] = field(default_factory=dict)  #: container name -> id
     attempts: dict[str, int] = field(default_factory=dict)
@@ -30,28 +31,32 @@ class Pods:
         self._pods: dict[str, RunningPod] = {}
 
     def add(self, wish: dict[str, Any]) -> dict[str, Any]:
-        """Make the pod and wait until each of its ports takes connections; ids and pids of what runs.
+        """Make the pod and wait until it takes connections; id and pid of its sandbox.
 
-        ``wish``: name, namespace, uid, addresses (CIDRs), mtu, veth, routes, containers (name, image,
-        argv, ports), pause (image, argv). Raises OSError with the words of what failed.
+        ``wish``: name, namespace, uid, addresses (CIDRs), mtu, veth, routes, sandboxes (how many), containers
+        (name, image, argv, network, network_again), pause (image, argv), ready (address and port of what
+        must take connections). Raises OSError with the words of what failed.
         """
         pod = RunningPod(wish)
         self._pods[wish["name"]] = pod
-        pod.sandbox = containers.container_id(wish, "POD", 0)
+        for number in range(wish["sandboxes"]):
+            pod.sandboxes.append(containers.container_id(wish, "POD", number))
         pause = wish["pause"]
-        specification = containers.config(wish, "POD", pause["argv"], pause["image"], pod.sandbox, None)
-        pod.sandbox_pid = containers.run(self._reaper, pod.sandbox, specification)
+        for identifier in reversed(pod.sandboxes):
+            specification = containers.config(wish, "POD", pause["argv"], pause["image"], identifier, None)
+            pod.sandbox_pid = containers.run(self._reaper, identifier, specification)
         self._connect(pod)
         for container in wish["containers"]:
             self._start(pod, container)
         self._wait_ready(pod, timeout=wish.get("timeout", 20.0))
-        return {"sandbox": pod.sandbox, "containers": pod.ids}
+        return {"sandbox": pod.sandboxes[0], "pid": pod.sandbox_pid}
 
     def delete(self, name: str) -> None:
         pod = self._pods.pop(name)
         # The link first: it would go by itself a moment after the sandbox, and nobody could say when.
-        self._links.delete(pod.wish["veth"])
-        for identifier in (*pod.ids.values(), pod.sandbox):
+        if self._links.exists(pod.wish["veth"]):
+            self._links.delete(pod.wish["veth"])
+        for identifier in (*pod.ids.values(), *pod.sandboxes):
             containers.remove(self._reaper, identifier)
 
     def container(self, pod: str, name: str) -> str:
@@ -76,7 +81,13 @@ class Pods:
         pod.attempts[name] = attempt
         identifier = containers.container_id(pod.wish, name, attempt)
         specification = containers.config(
-            pod.wish, name, container["argv"], container["image"], pod.sandbox, pod.sandbox_pid
+            pod.wish,
+            name,
+            container["argv"],
+            container["image"],
+            pod.sandboxes[0],
+            pod.sandbox_pid,
+            container["network" if attempt == 0 else "network_again"],
         )
         pid = containers.run(self._reaper, identifier, specification)
         pod.ids[name] = identifier
@@ -86,23 +97,24 @@ class Pods:
         """restartPolicy Always: a container that ended comes back in the same sandbox."""
         if self._pods.get(pod.wish["name"]) is not pod:
             return
+        del pod.ids[container["name"]]
         containers.remove(self._reaper, identifier)
-        self._start(pod, container)
+        # Without its sandbox it can't: it stays away, as one that a kubelet backs off from.
+        with contextlib.suppress(OSError):
+            self._start(pod, container)
 
     def _wait_ready(self, pod: RunningPod, timeout: float) -> None:
         """A TCP readiness probe from the node, as a kubelet makes it."""
         deadline = time.monotonic() + timeout
-        address = pod.wish["addresses"][0].partition("/")[0]
-        for container in pod.wish["containers"]:
-            for port in container["ports"]:
-                while True:
-                    try:
-                        socket.create_connection((address, port), timeout=1).close()
-                        break
-                    except OSError as error:
-                        if time.monotonic() >= deadline:
-                            raise OSError(
-                                f"pod {pod.wish['name']}: container {container['name']} does not take "
-                                f"connections on {address}:{port} after {timeout:.0f} s: {error}"
-                            ) from error
-                        time.sleep(0.02)
+        for address, port in pod.wish["ready"]:
+            while True:
+                try:
+                    socket.create_connection((address, port), timeout=1).close()
+                    break
+                except OSError as error:
+                    if time.monotonic() >= deadline:
+                        raise OSError(
+                            f"pod {pod.wish['name']} does not take connections on {address}:{port} "
+                            f"after {timeout:.0f} s: {error}"
+                        ) from error
+                    time.sleep(0.02)

@@ -10,7 +10,7 @@ import time
 import traceback
 from typing import Any
 
-from pytest_k8snet.embedded.agent import node
+from pytest_k8snet.embedded.agent import kernel_modules, node
 from pytest_k8snet.embedded.agent.links import Links, plain_wire
 from pytest_k8snet.embedded.framing import Decoder, encode
 
@@ -79,6 +79,15 @@ class Agent:
             self._send({"id": request["id"], "error": trace})
         else:
             self._send({"id": request["id"], "answer": answer})
+
+    def do_end(self, request: dict[str, Any]) -> None:
+        """The kernel dies, and all nodes with it."""
+        raise SystemExit
+
+    def do_modules(self, request: dict[str, Any]) -> None:
+        """Load more modules: in User-Mode Linux nothing loads them by itself."""
+        if self._settings["kernel"] == "uml":
+            kernel_modules.load(request["names"])
 
     def do_nodes(self, request: dict[str, Any]) -> dict[str, int]:
         """Start the nodes and wire their eth0 (one NAT network each) and eth1 (the underlay)."""
