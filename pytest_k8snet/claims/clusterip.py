@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_k8snet.claims.causes import BETWEEN_NODES, TRANSLATION, services, traffic
+from pytest_k8snet.claims.causes import BETWEEN_NODES, TRANSLATION, overlay, services, traffic
 from pytest_k8snet.claims.diagnosis import explained_by
 from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.matchers import address_and_port, anywhere, tcp
@@ -60,6 +60,7 @@ def vip_on_source_veth(lab: ClusterIPLab, intent: Intent) -> Verdict:
     services.translated_on_other_node,
     *TRANSLATION,
     services.no_service_rules,
+    overlay.cluster_cidr_misses_pods,
     traffic.pod_traffic_masqueraded,
     *BETWEEN_NODES,
 )

@@ -22,7 +22,8 @@ tokens, and come from addresses of nodes to addresses that the client did not as
 
 **What a cut path can't show.** A SYN in the expected form does not refute what is asked about the
 request's payload, and a handshake's answer in the expected form does not refute what is asked about
-the answer: both are inconclusive. So is, for a claim on the answer's form between the nodes, a missing
+the answer: both are inconclusive. So is a missing answer where nobody saw whether the request reached the
+target, because that capture failed; and, for a claim on the answer's form between the nodes, a missing
 answer where the request never reached the target.
 """
 
@@ -40,6 +41,9 @@ from pytest_k8snet.evidence.observations import CapturePoint, NodeEvidence, Trac
 from pytest_k8snet.evidence.packets import Capture, IPAddress, Packet, TCPSegment
 from pytest_k8snet.evidence.reading import NotObserved
 from pytest_k8snet.intent import Intent
+
+#: Where the request is as the client sent it.
+CLIENT_POINTS = ("source-veth", "client-uplink")
 
 #: Inner source, source port, destination, destination port.
 FlowTuple = tuple[IPAddress, int, IPAddress, int]
@@ -208,9 +212,12 @@ class Hop:
     def replies(self) -> tuple[Packet, ...]:
         """Packets to the client's side of the connection, whatever address they claim to come from.
 
-        An answer whose NAT was not undone (or that comes from a stranger) is among them.
+        An answer whose NAT was not undone (or that comes from a stranger) is among them. Where the client
+        itself is, the client is who it says it is: what the master passes on as a router is no answer to it.
         """
         clients = {(src, sport) for src, sport, _, _ in self.ledger.tuples}
+        if self.point.id in CLIENT_POINTS:
+            clients = {(src, sport) for src, sport in clients if src == self.ledger.request.client_ip}
         return tuple(
             packet
             for packet in self.capture.packets
@@ -323,7 +330,7 @@ class Hop:
 
     def _unanswered(self, wish: str, sightings: tuple[Packet, ...], *, where_due: bool) -> Verdict:
         """The verdict on a capture that holds no packet to the client."""
-        if where_due and not self.ledger.answered:
+        if not self.ledger.answered:
             last = self.ledger.hops[-1]
             if not last.readable:
                 cause = f"whether the request reached the target is unknown: {last.where} was not captured"
@@ -333,7 +340,7 @@ class Hop:
                     f"no answer; {cause}",
                     f"run the capture by hand: {last.command}",
                 )
-            if not last.sightings:
+            if where_due and not last.sightings:
                 return self._verdict(
                     Outcome.INCONCLUSIVE,
                     wish,

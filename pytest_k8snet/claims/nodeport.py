@@ -120,8 +120,8 @@ def masqueraded(lab: NodePortLab, intent: Intent) -> Verdict:
 
 
 @explained_by(
-    services.not_translated_back,
     nodeports.masquerade_missing,
+    services.not_translated_back,
     nodeports.nodeport_rules_missing,
     *TRANSLATION,
     *BETWEEN_NODES,
@@ -138,6 +138,7 @@ def answers_from_node2(lab: NodePortLab, intent: Intent) -> Verdict:
 
 @explained_by(
     nodeports.nodeport_rules_missing,
+    nodeports.masquerade_missing,
     nodeports.stranger_answers,
     services.selector_mismatch,
     services.no_endpoints,
@@ -169,6 +170,12 @@ def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
         expected = f"{node.name} answers {request.label}, by {' or '.join(pods) or 'an endpoint'}"
         if exchange.answered:
             verdicts.append(_by_an_endpoint(node, exchange, pods, expected, shown))
+            continue
+        if unseen := _unseen(lab, node, intent):
+            advice = "see whether that node is up, then run again"
+            verdicts.append(
+                inconclusive(expected, f"{node.name}: no answer; {unseen}", advice=advice, **shown)
+            )
             continue
         status = (
             f"HTTP {exchange.status}" if exchange.status else f"no answer ({exchange.error or 'no reason'})"
@@ -217,6 +224,14 @@ def _refused(lab: NodePortLab) -> bool:
     """externalTrafficPolicy Local, and the entry node runs no endpoint: it must drop the request."""
     local_only = lab.service.get().external_traffic_policy == "Local"
     return local_only and not same_node(lab.request.entry, lab.request.target.node)
+
+
+def _unseen(lab: NodePortLab, node: NodeEvidence, intent: Intent) -> str:
+    """Why a missing answer says nothing of the NodePort: a node that it needs can't be observed."""
+    if node.interfaces.failure:
+        return f"{node.name} can't be observed: {node.interfaces.failure}"
+    last = _ledger(lab, intent).hops[-1]
+    return "" if last.readable else f"{last.node.name}, which runs the endpoint, can't be observed either"
 
 
 def _silent(node: NodeEvidence, exchange: Exchange, shown: dict[str, str]) -> Verdict:

@@ -318,6 +318,14 @@ def survives_restart(restart: Reading[Restart]) -> Verdict:
             advice="see pod-ip and veth-pair",
             **shown_by(restart),
         )
+    if not set(restart.get().pod_ips) <= set(before.ips):
+        return inconclusive(
+            expected,
+            f"the container was not behind the pod's IP {_joined(restart.get().pod_ips)} already before, "
+            f"but behind {_joined(before.ips)}",
+            advice="see same-netns",
+            **shown_by(restart),
+        )
     changed = [
         f"{what} {old} became {new}"
         for what, old, new in (

@@ -140,7 +140,7 @@ def decapsulated_on_target_veth(lab: PodNetworkLab, intent: Intent) -> Verdict:
     return all_of((hop.shows(wanted), hop.never_shows(wanted.in_another_envelope(), control=wanted)))
 
 
-@explained_by(overlay.encapsulated_twice, traffic.ttl_rewritten, *BETWEEN_NODES)
+@explained_by(overlay.encapsulated_twice, overlay.tunnel_to_other_node, traffic.ttl_rewritten, *BETWEEN_NODES)
 @claim
 def one_flow(lab: PodNetworkLab, intent: Intent) -> Verdict:
     """The four sightings are one flow in order: same ports and TCP sequence, same payload, TTL falling.

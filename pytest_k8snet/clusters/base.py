@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -80,6 +80,12 @@ class RunningCommand(abc.ABC):
 
         Raises :class:`CommandTimeout` after ``timeout`` seconds, or :class:`ClusterError` when the
         command ended before it said so (with what it did say).
+        """
+
+    def catch_up(self, done: Callable[[bytes], bool], timeout: float) -> None:  # noqa: B027 - not all can
+        """Ask it how far it is (SIGUSR1) until ``done`` with what it says then, ``timeout`` seconds at most.
+
+        A command that nobody can ask is taken to be there already.
         """
 
     @abc.abstractmethod

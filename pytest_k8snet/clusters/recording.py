@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,9 @@ class RecordedRun(RunningCommand):
         except ClusterError as error:
             self._entry.failed("wait", error)
             raise
+
+    def catch_up(self, done: Callable[[bytes], bool], timeout: float) -> None:
+        self._run.catch_up(done, timeout)
 
     def stop(self, timeout: float = 10.0) -> CommandResult:
         try:

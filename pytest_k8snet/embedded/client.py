@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_k8snet.clusters.base import (
@@ -222,6 +223,19 @@ class AgentCommand(RunningCommand):
                     f"{what} did not say {text.decode()!r} within {timeout:g} s; it said "
                     f"{self._err.decode(errors='replace').strip() or 'nothing'!r}"
                 ) from None
+
+    def catch_up(self, done: Callable[[bytes], bool], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        with contextlib.suppress(CommandTimeout):
+            # Its words come in pieces, and an answer may follow the next question: only whole lines count.
+            while self._exit is None and time.monotonic() < deadline:
+                known = self._err.count(b"\n")
+                self._client.signal(self._node, self._number, signal.SIGUSR1)
+                while self._exit is None and self._err.count(b"\n") == known:
+                    self._next(deadline, f"{self._argv[0]} on {self._node}")
+                if done(self._err.rpartition(b"\n")[0].rpartition(b"\n")[2]):
+                    return
+                time.sleep(0.02)  # it is at work: a reader in a hurry would only keep it from it
 
     def stop(self, timeout: float = 10.0) -> CommandResult:
         deadline = time.monotonic() + timeout

@@ -76,6 +76,7 @@ class Identity:
 class Restart:
     before: Identity
     after: Identity
+    pod_ips: tuple[IPAddress, ...] = ()  #: as the pod's status has them
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,15 @@ class Counters:
     dropped_by_interface: int = 0  #: by the device or its driver; printed by some versions only
 
 
+def all_read(report: bytes) -> bool:
+    """Whether tcpdump has read all that passed its filter so far, by its report on SIGUSR1: one line,
+    ``tcpdump: 9 packets captured, 9 packets received by filter, 0 packets dropped by kernel``."""
+    counters = {
+        counter[2]: int(counter[1]) for counter in _COUNTER.finditer(report.decode("ascii", "replace"))
+    }
+    return counters.get("captured", -1) >= counters.get("received by filter", 0)
+
+
 def parse_counters(stderr: str | bytes) -> Counters:
     """The counters on tcpdump's standard error.
 

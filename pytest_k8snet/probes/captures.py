@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, Deadline, RunningCommand
@@ -17,8 +17,10 @@ LISTENING = b"listening on"
 
 #: Seconds between the client's end and that of the captures. curl exits when it has read the answer: the
 #: FINs and the last ACK are then still on their way, and SIGINT makes tcpdump leave what its socket holds.
-#: A stream can't be asked whether it is all there, so there is nothing to poll.
 SETTLE = 0.15
+#: Seconds for all captures of a trace to read what their sockets hold by then. On a busy machine that takes
+#: longer than SETTLE; on a busy uplink there is always more, and what belongs to the request is long read.
+CATCHING_UP = 3.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ def capturing(cluster: Cluster, points: Sequence[Point], *, pcap: str, filter: s
         for capture in started:
             capture.wait(deadline)
         yield captures
-        if any(capture.listens for capture in started):
+        listening = [capture for capture in started if capture.listens]
+        if listening:
             cluster.tape.wait(SETTLE)
+        deadline = Deadline(CATCHING_UP)
+        for capture in listening:
+            capture.catch_up(deadline)
     finally:
         # Also when the block was left by an exception: no tcpdump stays behind on a node.
         captures.points = tuple(capture.end() for capture in started)
@@ -103,6 +109,11 @@ class _Started:
                 failure=f"tcpdump was not listening before the request: {error}",
                 advice=f"run `{self._command}` on {self._node} and see what it says",
             )
+
+    def catch_up(self, deadline: Deadline) -> None:
+        if self._running is not None:
+            with suppress(ClusterError):  # its end will tell
+                self._running.catch_up(tcpdump.all_read, deadline.left)
 
     def end(self) -> CapturePoint:
         run: Reading[CommandResult]

@@ -41,7 +41,7 @@ def restart_container(
     now = identify(cluster, node, found, after.value)
     if was.failure:
         return failed_as(was)
-    return derive(now, lambda identity: Restart(was.get(), identity))
+    return derive(now, lambda identity: Restart(was.get(), identity, found.ips))
 
 
 def identify(cluster: Cluster, node: Node, pod: Pod, container: Container) -> Reading[Identity]:

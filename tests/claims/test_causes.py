@@ -274,9 +274,29 @@ def dropped_in_forward() -> Lab:
     return at(lab, source_uplink=CONTROL, target_uplink=CONTROL)
 
 
+def unreturned() -> Lab:
+    """Every handshake's answer comes back to node2's uplink, and none to pod-src."""
+    behind = Leg((SRC_IP, 54176), (DEST_IP, 8080), 63, 63)
+    half = scenes.OPENING[:2]
+    lab = at(
+        scenes.clusterip(),
+        source_veth=only_syns(Leg((SRC_IP, 54176), (VIP, 8080))),
+        source_uplink=scenes.sent((wrapped(behind),), half, 1000.0),
+        target_uplink=scenes.sent((wrapped(behind),), half, 90.0),
+        target_veth=scenes.sent((replace(behind, ttl=62, back_ttl=64),), half, 90.0),
+    )
+    return unanswered(lab)
+
+
 def masqueraded() -> Lab:
     leg = replace(VETH, src=(TUNL["k8s-node2"], 35096), ttl=62)
     return at(scenes.pod_network(), target_veth=conversation(leg, clock=90.0002))
+
+
+def taken_for_an_outsider() -> Lab:
+    lab = rules(scenes.clusterip(), "k8s-node2", VIP_JUMP, OUTSIDER + VIP_JUMP)
+    leg = Leg((TUNL["k8s-node2"], 54176), (DEST_IP, 8080), 63, 63)
+    return at(lab, source_uplink=conversation(wrapped(leg)))
 
 
 def mtu(pod: int) -> Lab:
@@ -331,6 +351,9 @@ def strange_body() -> Lab:
 MASQ = '-A KUBE-NODEPORTS -p tcp -m comment --comment "default/svc-nodeport" -m tcp --dport 31080 -j KUBE-MARK-MASQ'  # noqa: E501
 JUMP = f'-A KUBE-NODEPORTS -p tcp -m comment --comment "default/svc-nodeport" -m tcp --dport 31080 -j {scenes.SVC_NODEPORT}'  # noqa: E501
 TO_DEST = f'-A {SEP_CLUSTERIP} -p tcp -m comment --comment "default/svc-clusterip" -m tcp -j DNAT --to-destination 20.111.156.72:8080'  # noqa: E501
+OUTSIDER = (
+    "-A KUBE-SERVICES ! -s 10.244.0.0/16 -d 10.107.94.97/32 -p tcp -m tcp --dport 8080 -j KUBE-MARK-MASQ\n"
+)
 PORTALS = '-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
 VIP_JUMP = f"-A KUBE-SERVICES -d 10.107.94.97/32 -p tcp -m tcp --dport 8080 -j {SVC_CLUSTERIP}"
 
@@ -505,6 +528,12 @@ CASES: list[tuple[str, Break, Callable[..., Verdict], str]] = [
         pod_network.encapsulated_on_source_uplink,
         f"k8s-node2 takes it in by {scenes.SRC_VETH}, and sends nothing by k8s-node2 eth1",
     ),
+    (
+        "answer-lost-on-node",
+        unreturned,
+        clusterip.reply_from_vip,
+        f"coming in, and k8s-node2 {scenes.SRC_VETH} no answer",
+    ),
     ("pod-traffic-masqueraded", masqueraded, pod_network.source_kept, f"{SRC_IP} became {TUNL['k8s-node2']}"),
     (
         "ttl-rewritten",
@@ -560,6 +589,18 @@ CASES: list[tuple[str, Break, Callable[..., Verdict], str]] = [
         lambda: rules(scenes.clusterip(), "k8s-node2", TO_DEST, TO_DEST.replace("156.72", "156.71")),
         clusterip.rules_lead_to_pod,
         "lead to 20.111.156.71:8080",
+    ),
+    (
+        "rules-translate-nothing",
+        lambda: rules(scenes.clusterip(), "k8s-node2", f"{TO_DEST}\n"),
+        clusterip.rules_lead_to_pod,
+        "k8s-node2's rules of svc-clusterip end in policy ACCEPT, and translate nothing",
+    ),
+    (
+        "cluster-cidr-misses-pods",
+        taken_for_an_outsider,
+        clusterip.dnat_before_uplink,
+        f"k8s-node2's rules mark {SRC_IP} for masquerading: it is not in 10.244.0.0/16",
     ),
     (
         "rules-shadowed",

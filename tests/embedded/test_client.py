@@ -13,6 +13,7 @@ from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, NodeUnreac
 from pytest_k8snet.embedded import client as client_module
 from pytest_k8snet.embedded.client import Client
 from pytest_k8snet.embedded.framing import WINDOW, Decoder, encode
+from pytest_k8snet.evidence.tcpdump import all_read
 
 Answer = Callable[[dict[str, Any], bytes, Callable[..., None]], None]
 
@@ -186,3 +187,47 @@ def test_a_node_that_ends_takes_no_other_with_it(play: Play) -> None:
     with pytest.raises(NodeUnreachable, match="node k8s-node1 has ended"):
         client.run("k8s-node1", ["ip", "addr"], timeout=1)
     assert client.run("k8s-node2", ["true"], timeout=1).exit_status == 0
+
+
+REPORT = b"tcpdump: 4 packets captured, %d packets received by filter, 0 packets dropped by kernel\n"
+
+
+def reporting(received: Callable[[int], int], cut: int) -> Answer:
+    """A tcpdump that has captured 4 packets; SIGUSR1 number n makes it say how many it has received.
+
+    Its words come late and in pieces: each piece ends ``cut`` bytes into the report after.
+    """
+    asked = [0]
+    held = [b"tcpdump: listening on eth1, link-type EN10MB\n"]
+
+    def answer(header: dict[str, Any], body: bytes, say: Callable[..., None]) -> None:
+        if header["op"] == "signal":
+            asked[0] += 1
+            text = held.pop() + REPORT % received(asked[0])
+            held.append(text[-cut:] if cut else b"")
+            say({"id": header["target"], "event": "stderr"}, text[: len(text) - cut])
+
+    return answer
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, 70])
+def test_a_capture_is_asked_until_it_has_read_everything(play: Play, cut: int) -> None:
+    client, _ = play(reporting(lambda number: 6 if number < 3 else 4, cut))
+    running = client.spawn("k8s-node1", ["tcpdump"])
+    reports: list[bytes] = []
+
+    def done(report: bytes) -> bool:
+        reports.append(report)
+        return all_read(report)
+
+    running.catch_up(done, timeout=5)
+    assert reports[-1] + b"\n" == REPORT % 4
+    assert set(reports[:-1]) <= {REPORT[:-1] % 6, b"tcpdump: listening on eth1, link-type EN10MB"}
+
+
+@pytest.mark.parametrize("cut", [0, 30])
+def test_a_capture_that_never_reads_everything_is_not_waited_for(play: Play, cut: int) -> None:
+    client, _ = play(reporting(lambda number: 6, cut))
+    client.spawn("k8s-node1", ["tcpdump"]).catch_up(all_read, timeout=0.3)
+    client, _ = play(silent)
+    client.spawn("k8s-node1", ["tcpdump"]).catch_up(all_read, timeout=0.1)

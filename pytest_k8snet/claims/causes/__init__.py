@@ -40,6 +40,7 @@ BY_PLACE: Mapping[str, tuple[Cause, ...]] = {
         traffic.rp_filter_strict,
         traffic.not_decapsulated,
         traffic.lost_on_node,
+        traffic.answer_lost_on_node,
         traffic.pod_traffic_masqueraded,
         traffic.ttl_rewritten,
         traffic.mtu_too_large,
@@ -52,6 +53,7 @@ BY_PLACE: Mapping[str, tuple[Cause, ...]] = {
         services.no_service_rules,
         services.rules_lead_elsewhere,
         services.rules_shadowed,
+        services.rules_translate_nothing,
         services.translated_on_other_node,
         services.not_translated_back,
         services.endpoint_starved,
@@ -83,6 +85,7 @@ BETWEEN_NODES = (
     traffic.not_decapsulated,
     *ROUTES,
     traffic.lost_on_node,
+    traffic.answer_lost_on_node,
 )
 #: Likewise between the nat rules of the node that translates and the service's endpoints.
 TRANSLATION = (
@@ -90,4 +93,5 @@ TRANSLATION = (
     services.no_endpoints,
     services.rules_shadowed,
     services.rules_lead_elsewhere,
+    services.rules_translate_nothing,
 )

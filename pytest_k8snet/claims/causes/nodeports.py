@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_k8snet.claims.causes.services import walk_of
-from pytest_k8snet.claims.causes.ways import entry_uplink, translated
+from pytest_k8snet.claims.causes.ways import entry_uplink, translated, walk_of
 from pytest_k8snet.claims.diagnosis import cause
 from pytest_k8snet.claims.listeners import opens_sockets, proxy
 from pytest_k8snet.claims.matchers import describe
-from pytest_k8snet.claims.nat import require_iptables
+from pytest_k8snet.claims.nat import ready, require_iptables
 from pytest_k8snet.evidence.netfilter import Chain
 from pytest_k8snet.evidence.observations import NodeEvidence, NodePortLab
 from pytest_k8snet.evidence.reading import NotObserved
@@ -68,6 +67,8 @@ def loopback_only(lab: NodePortLab, intent: Intent) -> str | None:
 )
 def nodeport_rules_missing(lab: NodePortLab, intent: Intent) -> str | None:
     """kube-proxy's rules for the NodePort are missing on a node."""
+    if not ready(lab.endpoints, lab.service.get()):
+        return None  # kube-proxy writes none for a service without endpoints
     port = str(lab.request.asked_port)
     names = []
     for node in lab.nodes:

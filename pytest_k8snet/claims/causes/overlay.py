@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from pytest_k8snet.claims.causes.ways import Traced, entry_uplink, translated, tunnel_device, ways
+import re
+
+from pytest_k8snet.claims.causes.ways import (
+    Traced,
+    entry_uplink,
+    translated,
+    tunnel_device,
+    walk_of,
+    ways,
+)
 from pytest_k8snet.claims.diagnosis import cause
 from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.matchers import describe_envelope
 from pytest_k8snet.claims.path import encapsulation, pod_ip, target, underlay
 from pytest_k8snet.claims.pools import MODES, pool_of
-from pytest_k8snet.evidence.observations import PodNetworkLab
+from pytest_k8snet.evidence.observations import ClusterIPLab, PodNetworkLab
 from pytest_k8snet.intent import Intent
 
 
@@ -30,11 +39,13 @@ def pool_mode(lab: PodNetworkLab, intent: Intent) -> str | None:
 
 @cause(
     symptom="pods see a node's address instead of the asking pod's",
-    evidence="kube-proxy's clusterCIDR does not contain a pod's IP",
+    evidence="kube-proxy's clusterCIDR, as it is stated or as its rules have it, does not contain a pod's IP",
     remedy="set kube-proxy's clusterCIDR to the pool's range and restart it on every node",
 )
-def cluster_cidr_misses_pods(lab: PodNetworkLab, intent: Intent) -> str | None:
+def cluster_cidr_misses_pods(lab: PodNetworkLab | ClusterIPLab, intent: Intent) -> str | None:
     """kube-proxy takes the pods for clients outside the cluster, and masquerades what they send."""
+    if isinstance(lab, ClusterIPLab):
+        return _marked_as_outsider(lab, intent)
     addresses = [pod_ip(pod.pod, lab.request.client_ip) for pod in (lab.source, lab.target)]
     for place in lab.cluster_cidrs.get():
         if "kube-proxy" not in place.source or place.network.version != addresses[0].version:
@@ -166,4 +177,15 @@ def reply_bypasses_tunnel(lab: Traced, intent: Intent) -> str | None:
     for packet in hop.replies:
         if came and packet.bare and packet.tcp and (packet.ip.src, packet.tcp.sport) == target(lab.request):
             return f"on {hop.where} packet {packet.number} of the answer to {packet.ip.dst} is bare"
+    return None
+
+
+def _marked_as_outsider(lab: ClusterIPLab, intent: Intent) -> str | None:
+    """The rule that marks what comes from outside kube-proxy's clusterCIDR, where it takes the pod's."""
+    result, node = walk_of(lab, intent)
+    for rule in result.path:
+        outside = re.search(r" ! -s (\S+) .*-j KUBE-MARK-MASQ$", rule)
+        if outside:
+            client = lab.request.client_ip
+            return f"{node}'s rules mark {client} for masquerading: it is not in {outside[1]}"
     return None

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pytest_k8snet.claims.causes.ways import entry_uplink, first_hop, hop_at
+from pytest_k8snet.claims.causes.ways import ServiceLab, entry_uplink, hop_at, walk_of
 from pytest_k8snet.claims.diagnosis import cause
-from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.matchers import address_and_port
-from pytest_k8snet.claims.nat import SELECTED, entry_walk, ready, require_iptables, service_chains
+from pytest_k8snet.claims.nat import SELECTED, ready, require_iptables, service_chains
 from pytest_k8snet.claims.path import target
 from pytest_k8snet.claims.rulewalk import Walk
 from pytest_k8snet.evidence.objects import Service
-from pytest_k8snet.evidence.observations import ClusterIPLab, NodePortLab, Spread
+from pytest_k8snet.evidence.observations import ClusterIPLab, Spread
 from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.intent import Intent
-
-ServiceLab = ClusterIPLab | NodePortLab
 
 
 @cause(
@@ -98,6 +95,23 @@ def rules_shadowed(lab: ServiceLab, intent: Intent) -> str | None:
 
 
 @cause(
+    symptom="the service does not answer from one node",
+    evidence="walked for the request, the node's rules enter the service's chain and end without DNAT",
+    remedy="iptables -t nat -S on that node: compare the KUBE-SEP chains with the EndpointSlices; see "
+    "kube-proxy's log",
+)
+def rules_translate_nothing(lab: ServiceLab, intent: Intent) -> str | None:
+    """The service's chain on the node leads to no endpoint, though there are some."""
+    service = lab.service.get()
+    result, node = walk_of(lab, intent)
+    if not ready(lab.endpoints, service) or not _entered(result, service):
+        return None
+    if result.endpoints or result.unknown is not None:
+        return None
+    return f"{node}'s rules of {service.name} end in {', '.join(result.ends)}, and translate nothing"
+
+
+@cause(
     symptom="the service's own address is seen between the nodes",
     evidence="the source's uplink carries the ClusterIP, and the pod's host interface the pod's address",
     remedy="see kube-proxy on the source's node, which must translate; find the other node's DNAT rule",
@@ -148,13 +162,6 @@ def endpoint_starved(lab: ClusterIPLab, spread: Reading[Spread]) -> str | None:
     if not starved or "" in tellers or not tellers:
         return None
     return f"{', '.join(starved)} got none of {len(bodies)} connections to {lab.request.asked_ip}"
-
-
-def walk_of(lab: ServiceLab, intent: Intent) -> tuple[Walk, str]:
-    """The walk of the lab's request, and the node whose rules it passes. Raises NotObserved."""
-    ledger = Ledger.of(lab.request, intent)
-    result, rules = entry_walk(ledger, first_hop(lab, intent).point.id)
-    return result, rules.node
 
 
 def _entered(result: Walk, service: Service) -> bool:

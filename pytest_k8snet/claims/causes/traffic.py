@@ -9,6 +9,7 @@ from pytest_k8snet.claims.causes.ways import (
     Traced,
     entry_uplink,
     first_hop,
+    hop_at,
     silent,
     translated,
     tunnel_device,
@@ -106,6 +107,22 @@ def lost_on_node(lab: Traced, intent: Intent) -> str | None:
                 f"{came.node.name} takes it in by {came.point.interface}, and sends nothing by {left.where}"
             )
     return None
+
+
+@cause(
+    symptom="requests arrive, and clients wait in vain",
+    evidence="the answer is seen coming in by the uplink of the client's node, and never at the client",
+    remedy="iptables -vL FORWARD and -t mangle -vL on that node (counters of DROP), conntrack -S (invalid)",
+)
+def answer_lost_on_node(lab: Traced, intent: Intent) -> str | None:
+    """The node that sent the request on takes the answer in, and does not hand it back."""
+    ledger = Ledger.of(lab.request, intent)
+    came, client = entry_uplink(lab, intent), hop_at(lab, intent, "source-veth", "client-uplink")
+    onward = {(p.ip.src, p.tcp.sport) for p in translated(came) if p.tcp}
+    answers = [p for p in came.replies if p.tcp and (p.ip.dst, p.tcp.dport) in onward]
+    if ledger.answered or client.replies or not answers:
+        return None
+    return f"{came.where} shows {describe(answers[0])} coming in, and {client.where} no answer"
 
 
 @cause(

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pytest_k8snet.claims.ledger import Hop, Ledger
+from pytest_k8snet.claims.nat import entry_walk
 from pytest_k8snet.claims.path import encapsulation, masquerade_sources, same_node, target
+from pytest_k8snet.claims.rulewalk import Walk
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.observations import ClusterIPLab, NodeEvidence, NodePortLab, PodNetworkLab
 from pytest_k8snet.evidence.packets import IPAddress, Packet
 from pytest_k8snet.evidence.routes import Route, lookup
 from pytest_k8snet.intent import Intent
 
+ServiceLab = ClusterIPLab | NodePortLab
 Traced = PodNetworkLab | ClusterIPLab | NodePortLab  #: labs whose request crosses from node to node
 
 
@@ -93,3 +96,10 @@ def translated(hop: Hop) -> list[Packet]:
 def silent(hop: Hop) -> bool:
     """The capture worked, holds packets, and none of the request's. Raises NotObserved where it failed."""
     return bool(hop.capture.packets or hop.capture.not_ip) and not hop.sightings
+
+
+def walk_of(lab: ServiceLab, intent: Intent) -> tuple[Walk, str]:
+    """The walk of the lab's request, and the node whose rules it passes. Raises NotObserved."""
+    ledger = Ledger.of(lab.request, intent)
+    result, rules = entry_walk(ledger, first_hop(lab, intent).point.id)
+    return result, rules.node
