@@ -18,6 +18,7 @@ class Setting(NamedTuple):
     metavar: str
     help: str
     ini: str = "string"  #: type of the ini key; "" where there is none
+    repeatable: bool = False
 
     @property
     def option(self) -> str:
@@ -50,7 +51,20 @@ SETTINGS = (
     Setting("proxy-mode", "MODE", "intent: iptables (default), nftables or ipvs"),
     Setting("masquerade-all", "", "intent: pod-to-pod traffic may be masqueraded", ini="bool"),
     Setting("node-port", "PORT", "intent: the NodePort lab's port (default 31080)"),
-    Setting("role", "ROLE=NODE", "the node that plays master, node1 or node2; repeatable", ini="linelist"),
+    Setting(
+        "role",
+        "ROLE=NODE",
+        "the node that plays master, node1 or node2; repeatable",
+        ini="linelist",
+        repeatable=True,
+    ),
+    Setting(
+        "fault",
+        "NAME",
+        "embedded: have the network wrong in a named way; repeatable; 'list' prints the names",
+        ini="",
+        repeatable=True,
+    ),
 )
 
 
@@ -65,7 +79,7 @@ def add(parser: pytest.Parser) -> None:
     )
     for setting in SETTINGS:
         extra: dict[str, Any] = {"metavar": setting.metavar, "action": "store"}
-        if setting.ini == "linelist":
+        if setting.repeatable:
             extra["action"] = "append"
         elif setting.ini == "bool":
             extra = {"action": "store_true"}

@@ -23,6 +23,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """``--k8snet-fault=list`` prints and is done."""
+    if not config.getoption("k8snet") or "list" not in (config.getoption("k8snet_fault") or ()):
+        return None
+    from pytest_k8snet.report.faults import listing
+
+    for line in listing():
+        print(line)
+    return 0
+
+
 # Before xdist makes its session (it is trylast, as the terminal reporter is) and so before its workers
 # are handed the arguments.
 def pytest_configure(config: pytest.Config) -> None:

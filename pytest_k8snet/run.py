@@ -43,6 +43,7 @@ class Run:
                     bundle=self.settings.bundle,
                     join=self._joins,
                     replay=self.settings.replay,
+                    faults=self.settings.faults,
                     progress=self._say,
                 )
         return self._cluster

@@ -29,6 +29,7 @@ class Settings:
     bundle: Path | None = None
     replay: Path | None = None
     declared: Mapping[str, Any] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()  #: names of what is wrong in the reference network on purpose
 
     def intent(self, base: Intent | None = None) -> Intent:
         """``base`` (a recorded run's intent; else the document's values) overridden by what was given."""
@@ -74,8 +75,10 @@ def read(config: pytest.Config) -> Settings:
                 declared[_FIELDS.get(name, name.replace("-", "_"))] = check(values[name])
             except ValueError as error:
                 raise refuse(name, error) from None
-    settings = Settings(provider, why, kernel, bundle, replay, declared)
+    settings = Settings(provider, why, kernel, bundle, replay, declared, tuple(values["fault"] or ()))
     intent = settings.intent()
+    for problem in choose.problems_with_faults(settings.faults, provider, intent):
+        raise refuse("fault", problem)
     if {"pod_cidr", "service_cidr"} & set(declared) and _overlap(intent.pod_cidr, intent.service_cidr):
         name = "pod-cidr" if "pod_cidr" in declared else "service-cidr"
         raise refuse(name, f"pods' range {intent.pod_cidr} and services' range {intent.service_cidr} overlap")

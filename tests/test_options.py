@@ -126,6 +126,20 @@ def test_roles_from_ini(pytester: pytest.Pytester) -> None:
         (["--k8snet-node-port=32768"], "--k8snet-node-port: '32768' is not a port in 30000-32767"),
         (["--k8snet-node-port=http"], "--k8snet-node-port: 'http' is not a port in 30000-32767"),
         (["--k8snet-node-port=²"], "--k8snet-node-port: '²' is not a port in 30000-32767"),
+        (
+            ["--k8snet-fault=pool-nver"],
+            "--k8snet-fault: 'pool-nver' is not a fault; did you mean 'pool-never'",
+        ),
+        (["--k8snet-fault=qqqqq"], "--k8snet-fault: 'qqqqq' is not a fault (--k8snet-fault=list prints"),
+        (["--k8snet-fault=pool-never"] * 2, "--k8snet-fault: 'pool-never' is given twice"),
+        (
+            ["--k8snet-replay=x", "--k8snet-fault=pool-never"],
+            "--k8snet-fault: 'pool-never': provider 'replay' can't be wrong on purpose",
+        ),
+        (
+            ["--k8snet-node-port=31081", "--k8snet-fault=pool-never"],
+            "--k8snet-fault: the faults are made for the document's names and addresses: leave --k8snet-node-",
+        ),
         (["--k8snet-role=node1"], "--k8snet-role: 'node1' is not ROLE=NODE"),
         (["--k8snet-role=node1="], "--k8snet-role: 'node1=' is not ROLE=NODE"),
         (
@@ -224,3 +238,24 @@ def test_every_option_stands_in_the_help(pytester: pytest.Pytester) -> None:
     for setting in options.SETTINGS:
         assert setting.option in text
         assert not setting.ini or setting.key in text
+
+
+def test_the_faults_are_listed_with_what_they_break(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--k8snet", "--k8snet-fault=list")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "second-sandbox",
+            "    a second pause container of pod-pause still runs",
+            "    breaks: pause/one-sandbox",
+            "unknown-match",
+            "    inconclusive: clusterip/rules-lead-to-pod, nodeport/rules-conntrack-wire",
+        ]
+    )
+    assert not [line for line in result.outlines if "collected" in line or "test session" in line]
+    assert not result.errlines
+
+
+def test_without_the_plugin_switched_on_nothing_is_listed(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--k8snet-fault=list")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED

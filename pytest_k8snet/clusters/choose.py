@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,28 @@ def beyond_the_reference_network(intent: Intent) -> Iterator[tuple[str, str]]:
             yield "roles", f"'{role}={name}': the {role} of {this} is {names[role]!r}"
 
 
+def problems_with_faults(names: Sequence[str], provider: str, intent: Intent) -> Iterator[str]:
+    """Why the reference network can't have these faults, one line each."""
+    if not names:
+        return
+    from pytest_k8snet.embedded.faults.catalogue import BY_NAME
+
+    if provider != "embedded":
+        yield f"{names[0]!r}: provider {provider!r} can't be wrong on purpose, the reference network can"
+    for number, name in enumerate(names):
+        if name not in BY_NAME:
+            close = difflib.get_close_matches(name, BY_NAME, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            yield f"{name!r} is not a fault{meant} (--k8snet-fault=list prints them)"
+        elif name in names[:number]:
+            yield f"{name!r} is given twice"
+    document = Intent()
+    for name in ("interface_prefix", "node_port", "pod_cidr", "service_cidr"):
+        if getattr(intent, name) != getattr(document, name):
+            option = name.replace("_", "-")
+            yield f"the faults are made for the document's names and addresses: leave --k8snet-{option} out"
+
+
 def problems(provider: str, kernel: str) -> list[str]:
     """What this machine lacks to run ``provider``: missing tools with their Debian packages."""
     if provider != "embedded":
@@ -91,9 +114,11 @@ def open_cluster(
     bundle: Path | None = None,
     join: bool = False,
     replay: Path | None = None,
+    faults: Sequence[str] = (),
     progress: Callable[[str], None],
 ) -> Cluster:
-    """A cluster that is up. ``join``: the bundle was begun by another process of this run.
+    """A cluster that is up. ``join``: the bundle was begun by another process of this run. ``faults``: names
+    from :mod:`pytest_k8snet.embedded.faults.catalogue`.
 
     Raises :class:`~pytest_k8snet.clusters.base.ClusterError`.
     """
@@ -106,10 +131,17 @@ def open_cluster(
     from pytest_k8snet.clusters.bundle import BundleTape
     from pytest_k8snet.clusters.embedded import EmbeddedCluster
     from pytest_k8snet.clusters.tape import MemoryTape
+    from pytest_k8snet.embedded.faults.catalogue import BY_NAME
 
     tape = MemoryTape() if bundle is None else BundleTape(bundle, join=join)
     try:
-        cluster = EmbeddedCluster.start(tape=tape, intent=intent, kernel_kind=kernel, progress=progress)
+        cluster = EmbeddedCluster.start(
+            tape=tape,
+            intent=intent,
+            kernel_kind=kernel,
+            faults=[BY_NAME[name] for name in faults],
+            progress=progress,
+        )
     except BaseException:
         tape.close()
         raise
@@ -118,11 +150,19 @@ def open_cluster(
     return cluster
 
 
-def verdict_on(provider: str, replay: Path | None) -> str:
+def verdict_on(provider: str, replay: Path | None, faults: Sequence[str] = ()) -> str:
     """What the verdicts of such a run are about, for its last line."""
     if replay is None:
-        return "the embedded reference network, not on a cluster" if provider == "embedded" else provider
+        wrong = f" with {in_words(faults)}" if faults else ""
+        return (
+            f"the embedded reference network{wrong}, not on a cluster" if provider == "embedded" else provider
+        )
     header = json.loads((replay / "bundle.json").read_bytes())
     started = str(header.get("started", "")).replace("T", " ")[:16]
     what = ", on the reference network, not on a cluster" if header.get("reference") else ""
     return f"a run of provider {header.get('provider')}, recorded {started} UTC{what}"
+
+
+def in_words(faults: Sequence[str]) -> str:
+    """ "fault direct-routes", "faults direct-routes and pool-never"."""
+    return f"fault{'s' if len(faults) > 1 else ''} {' and '.join(faults)}"

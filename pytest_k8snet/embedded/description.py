@@ -107,6 +107,7 @@ class Network:
     interface_prefix: str = "cali"
     cluster_cidr: IPv4Network | None = None  #: kube-proxy's clusterCIDR, where it is not the pool's
     pool_modes: tuple[str, str] = ("Always", "Never")  #: the pool's ipipMode and vxlanMode
+    not_ready: tuple[str, ...] = ()  #: names of pods that run and are not ready
     pool_cidr: IPv4Network | None = None  #: of the IP pool, where it is not the pods' range
     nodes: tuple[NodePlan, ...] = NODES
     pods: dict[str, PodPlan] = field(default_factory=dict)
@@ -143,7 +144,7 @@ class Network:
         raise ValueError(f"no free address in {self.service_cidr}")
 
     def endpoints(self, service: ServicePlan) -> list[PodPlan]:
-        """The pods its selector selects; an empty selector selects none (Kubernetes' rule)."""
+        """The pods its selector selects, ready or not; an empty selector selects none (Kubernetes' rule)."""
         if not service.selector:
             return []
         return [

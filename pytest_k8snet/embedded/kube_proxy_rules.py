@@ -32,7 +32,11 @@ def render(network: Network, *, masquerade_all: bool = False) -> str:
     for service in network.services.values():
         for name, port, target, node_port in service.ports:
             full = f"{service.namespace}/{service.name}" + (f":{name}" if name else "")
-            endpoints = [(pod.ip, target_port(target, pod.containers)) for pod in network.endpoints(service)]
+            endpoints = [
+                (pod.ip, target_port(target, pod.containers))
+                for pod in network.endpoints(service)
+                if pod.name not in network.not_ready
+            ]
             if not endpoints:
                 rejects.append(_reject(service, full, port))
                 continue

@@ -59,7 +59,7 @@ def _pods(network: Network) -> list[dict[str, Any]]:
                 "phase": "Running",
                 "podIP": str(pod.ip),
                 "podIPs": [{"ip": str(pod.ip)}],
-                "conditions": [{"type": "Ready", "status": "True"}],
+                "conditions": [{"type": "Ready", "status": str(pod.name not in network.not_ready)}],
             },
         }
         for pod in network.pods.values()
@@ -116,7 +116,7 @@ def _endpointslices(network: Network) -> list[dict[str, Any]]:
             "endpoints": [
                 {
                     "addresses": [str(pod.ip)],
-                    "conditions": {"ready": True},
+                    "conditions": {"ready": pod.name not in network.not_ready},
                     "nodeName": pod.node,
                     "targetRef": {"kind": "Pod", "name": pod.name, "namespace": pod.namespace},
                 }

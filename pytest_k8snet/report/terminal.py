@@ -48,6 +48,8 @@ class Terminal:
         # Which kernel can carry the network is found by a trial: not for a run that starts nothing.
         if settings.provider == "embedded" and not self._config.option.collectonly:
             lines.append(f"k8snet: {choose.kernel_in_words(settings.kernel)}")
+        if settings.faults:
+            lines.append(f"k8snet: wrong on purpose: {choose.in_words(settings.faults)}")
         if settings.bundle is not None:
             lines.append(f"k8snet: keeping the run in {settings.bundle}")
         return lines
@@ -93,7 +95,7 @@ class Terminal:
         # With -p no:terminal there is nobody to write, which is known only now: pytest's reporter may be
         # registered after this one. It is the reporter that calls all the other hooks that write.
         if self._clusters and self._config.pluginmanager.hasplugin("terminalreporter"):
-            what = choose.verdict_on(self._settings.provider, self._settings.replay)
+            what = choose.verdict_on(self._settings.provider, self._settings.replay, self._settings.faults)
             self._config.get_terminal_writer().line(f"k8snet: this is a verdict on {what}.")
 
     def _tell_inconclusive(self, reporter: pytest.TerminalReporter) -> None:

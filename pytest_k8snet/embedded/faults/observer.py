@@ -9,7 +9,8 @@ from pytest_k8snet.embedded.faults.changes import Ends, Fault, Tool
 from pytest_k8snet.embedded.faults.places import NODE1, NODE2
 
 #: The node's own program, in a script that stands in for it.
-_OWN = "PATH=${PATH#*:}; "
+#: SIGUSR1, by which a capture is asked how far it is, is for tcpdump alone.
+_OWN = "PATH=${PATH#*:}; trap '' USR1; "
 _RUBBISH = "echo 'lorem ipsum dolor sit amet'"
 
 #: tcpdump's output on eth1, every packet from the third on stamped an hour earlier. In perl, which is
@@ -19,7 +20,7 @@ use strict;
 my $on_uplink = grep { $_ eq "eth1" } @ARGV;
 $ENV{PATH} =~ s/^[^:]*://;
 open(my $capture, "-|", "tcpdump", @ARGV) or die "tcpdump: $!";
-$SIG{INT} = "IGNORE";
+$SIG{INT} = $SIG{USR1} = "IGNORE";
 binmode $_ for $capture, *STDOUT;
 $| = 1;
 read $capture, my $head, 24;

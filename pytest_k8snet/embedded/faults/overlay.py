@@ -25,6 +25,7 @@ from pytest_k8snet.embedded.faults.places import (
     NODE2_BLOCK,
     NODE2_IP,
     SOURCE_IP,
+    SOURCE_VETH,
     TO_NODE1,
     TO_NODE2,
 )
@@ -162,6 +163,30 @@ FAULTS = (
         "pod-traffic-masqueraded",
         "node2 masquerades what pod-src sends through the tunnel",
         (FirstRule(NODE2, f"-A POSTROUTING -s {SOURCE_IP}/32 -o tunl0 -j MASQUERADE"),),
+    ),
+    Fault(
+        "second-pod-ip",
+        "pod-src sends from a second IP that its status does not name",
+        (
+            Inside(
+                "pod-src",
+                (
+                    "ip addr add 20.109.131.61/32 dev eth0",
+                    "ip route change default via 169.254.1.1 dev eth0 src 20.109.131.61",
+                ),
+            ),
+            On(
+                NODE2,
+                (f"ip route add 20.109.131.61/32 dev {SOURCE_VETH} scope link",),
+                ("ip route flush 20.109.131.61/32",),
+                ("pod-src",),
+            ),
+        ),
+    ),
+    Fault(
+        "request-dropped",
+        "node2 drops what pod-src sends to other nodes",
+        _mangle(NODE2, f"FORWARD -s {SOURCE_IP} -o tunl0 -j DROP"),
     ),
     Fault(
         "reply-dropped",

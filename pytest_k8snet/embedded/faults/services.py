@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pytest_k8snet.embedded.faults.changes import (
+    Describes,
     Fault,
     FirstRule,
+    Inside,
     Modules,
     On,
     Proxy,
@@ -18,9 +20,12 @@ from pytest_k8snet.embedded.faults.places import (
     CLUSTER_IP,
     DEST_IP,
     EVERY_NODE,
+    MASTER,
+    MASTER_IP,
     NODE1,
     NODE1_IP,
     NODE2,
+    NODE2_IP,
     PAUSE_IP,
     SOURCE_IP,
 )
@@ -59,6 +64,29 @@ CLUSTERIP = (
         "service-selects-wrong-pods",
         "svc-clusterip selects pod-src instead of pod-dest",
         (Selects("svc-clusterip", {"type": "src"}),),
+    ),
+    Fault(
+        "endpoint-not-ready",
+        "pod-dest runs and is not ready: its services have no endpoint",
+        (Describes({"not_ready": ("pod-dest", "pod-dest-2", "pod-dest-3")}),),
+    ),
+    Fault(
+        "service-rules-missing",
+        "node2 has no rule that leads to svc-clusterip",
+        (Rules((NODE2,), rf"^-A KUBE-SERVICES .*{_CLUSTERIP} .*\n"),),
+    ),
+    Fault(
+        "translated-in-the-pod",
+        "a sidecar in pod-src translates svc-clusterip before it leaves the pod",
+        (
+            Inside(
+                "pod-src",
+                (
+                    f"iptables-legacy -t nat -A OUTPUT -d {CLUSTER_IP} -p tcp --dport 8080 "
+                    f"-j DNAT --to-destination {DEST_IP}:8080",
+                ),
+            ),
+        ),
     ),
     Fault(
         "dnat-missing",
@@ -161,6 +189,21 @@ NODEPORT = (
         "nodeport-not-masqueraded",
         "node2 marks NodePort traffic, and no rule masquerades it",
         (Rules((NODE2,), r"^-A KUBE-POSTROUTING .* -j MASQUERADE.*\n"),),
+    ),
+    Fault(
+        "nodeport-through-tunnel",
+        "the master sends what it asks of node2 through a tunnel of its own",
+        (
+            On(
+                MASTER,
+                (
+                    f"ip link add tunl1 type ipip local {MASTER_IP} remote {NODE2_IP} dev eth1",
+                    "ip link set tunl1 up",
+                    f"ip route add {NODE2_IP}/32 dev tunl1 src {MASTER_IP}",
+                ),
+                ("ip link del tunl1",),
+            ),
+        ),
     ),
     Fault(
         "nodeport-to-other-pod",

@@ -1,0 +1,1 @@
+"""Every named fault against every claim: see ``python -m tests.matrix --help``."""

@@ -1,0 +1,79 @@
+"""Print the fault matrix as a table: ``python -m tests.matrix [--live | --record] [FAULT ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+
+from rich.console import Console
+from rich.table import Table
+
+from pytest_k8snet import matrix
+from pytest_k8snet.claims.catalogue import CATALOGUE
+from pytest_k8snet.embedded.faults.catalogue import BY_NAME
+from tests.matrix import live, replayed
+from tests.matrix.outcome import HEALTHY, differences, expected
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
+    parser.add_argument("--live", action="store_true", help="make each fault in a kernel, judge what is seen")
+    parser.add_argument(
+        "--record", action="store_true", help="live, and keep each fault's bundle beside the tests"
+    )
+    parser.add_argument("--kernels", type=int, default=4, help="live: how many side by side (default 4)")
+    parser.add_argument("--kernel", default="auto", help="live: as --k8snet-kernel")
+    parser.add_argument("fault", nargs="*", help="only these; all by default")
+    asked = parser.parse_args()
+    unknown = [name for name in asked.fault if name not in BY_NAME]
+    if unknown:
+        parser.error(f"{unknown[0]!r} is not a fault")
+    names = asked.fault or list(BY_NAME)
+    kept = replayed.BUNDLES if asked.record else None
+    began = time.monotonic()
+    rows = (
+        live.run(names, kernels=min(asked.kernels, len(names)), kernel=asked.kernel, kept=kept)
+        if asked.live or asked.record
+        else replayed.run(names)
+    )
+    wanted, claims = matrix.load(), [claim.id for claim in CATALOGUE]
+    console = Console(highlight=False)
+    table = Table("fault", "expected", "got", "ms", box=None, pad_edge=False)
+    table.columns[3].justify = "right"
+    caught = missed = extra = 0
+    spent: defaultdict[str, float] = defaultdict(float)
+    problems: list[str] = []
+    for row in rows:
+        meant = expected(row.fault, wanted)
+        found = list(differences(row, meant, claims))
+        if row.fault != HEALTHY:
+            caught += not found
+            missed += any(difference.missed for difference in found)
+            extra += any(not difference.missed for difference in found)
+        for name, seconds in row.times.items():
+            spent[name] += seconds
+        problems += [f"{row.fault}: {difference}" for difference in found]
+        said = "as expected" if not found else f"[red]{len(found)} otherwise[/red]"
+        milliseconds = f"{sum(row.times.values()) * 1000:.0f}"
+        table.add_row(row.fault, _told(len(meant.breaks), len(meant.inconclusive)), said, milliseconds)
+        if console.is_terminal:
+            console.print(f"{row.fault}: {said}")
+    console.print(table)
+    for problem in problems:
+        console.print(problem, style="red", soft_wrap=True, markup=False)
+    split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())
+    console.print(f"{time.monotonic() - began:.1f} s in all; spent in the kernels: {split}", soft_wrap=True)
+    console.print(f"{len(names)} faults, {caught} caught, {missed} missed, {extra} extra", soft_wrap=True)
+    return 1 if problems else 0
+
+
+def _told(broken: int, inconclusive: int) -> str:
+    parts = [f"{broken} broken"] if broken else []
+    parts += [f"{inconclusive} inconclusive"] if inconclusive else []
+    return ", ".join(parts) or "all held"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

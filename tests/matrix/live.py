@@ -1,0 +1,140 @@
+"""The matrix live: kernels side by side, each taking one fault after another."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_k8snet.clusters.base import ClusterError, Patience
+from pytest_k8snet.clusters.bundle import BundleTape
+from pytest_k8snet.clusters.embedded import EmbeddedCluster
+from pytest_k8snet.clusters.tape import MemoryTape
+from pytest_k8snet.embedded.faults.catalogue import BY_NAME
+from pytest_k8snet.intent import Intent
+from tests.matrix.judge import manifests, verdicts
+from tests.matrix.outcome import HEALTHY, Row
+
+#: Nobody else is on this machine's reference network: what does not come at once never comes.
+PATIENCE = Patience(request=2, listening=5.0, command=3.0)
+
+
+class Worker:
+    """One kernel at a time, healthy between two faults."""
+
+    def __init__(self, kept: Path | None, kernel: str) -> None:
+        self._kept = kept
+        self._kernel = kernel
+        self._cluster: EmbeddedCluster | None = None
+
+    def row(self, name: str) -> Row:
+        row = Row(name)
+        began = time.monotonic()
+        try:
+            cluster = self._up()
+            row.times["boot"] = time.monotonic() - began
+            self._take(cluster, row)
+        except ClusterError as error:
+            row.error = str(error)
+            self.close()  # nobody knows what state it is in
+        return row
+
+    def _take(self, cluster: EmbeddedCluster, row: Row) -> None:
+        fault = BY_NAME.get(row.fault)
+        folder = Path(tempfile.mkdtemp(prefix="k8snet-matrix-"))
+        cluster.tape = tape = BundleTape(folder / row.fault)
+        try:
+            began = time.monotonic()
+            if fault is not None:
+                cluster.inject(fault)
+            injected = time.monotonic()
+            tape.describe_cluster(cluster, Intent())
+            row.verdicts = verdicts(cluster, Intent())
+            judged = time.monotonic()
+            tape.close()
+            if fault is not None and not fault.last:
+                cluster.repair(fault)
+            row.times["fault"] = injected - began + time.monotonic() - judged
+            row.times["labs"] = judged - injected
+            if self._kept is not None and fault is not None:
+                shutil.make_archive(str(self._kept / row.fault), "xztar", folder, row.fault)
+        finally:
+            shutil.rmtree(folder)
+            cluster.tape = MemoryTape()
+        if fault is not None and fault.last:
+            self.close()
+
+    def _up(self) -> EmbeddedCluster:
+        if self._cluster is None:
+            self._cluster = EmbeddedCluster.start(
+                tape=MemoryTape(), intent=Intent(), kernel_kind=self._kernel
+            )
+            self._cluster.patience = PATIENCE
+            self._cluster.apply(manifests())
+        return self._cluster
+
+    def close(self) -> None:
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
+
+
+def run(
+    names: Sequence[str], *, kernels: int, kernel: str = "auto", kept: Path | None = None
+) -> Iterator[Row]:
+    """A row per fault as they come, and one "healthy" row per kernel after its last fault."""
+    context = multiprocessing.get_context("fork")
+    turns, ends, rows = context.Queue(), context.Queue(), context.Queue()
+    for name in names:
+        (ends if BY_NAME[name].last else turns).put(name)
+    for _ in range(kernels):
+        turns.put(None)
+        ends.put(None)
+    workers = [
+        context.Process(target=_work, args=(number, turns, ends, rows, kept, kernel), daemon=True)
+        for number in range(kernels)
+    ]
+    for worker in workers:
+        worker.start()
+    working = len(workers)
+    try:
+        while working:
+            try:
+                row = rows.get(timeout=5)
+            except queue.Empty:
+                dead = [worker for worker in workers if worker.exitcode]
+                if dead:
+                    raise RuntimeError(
+                        f"a worker of the matrix ended with status {dead[0].exitcode}"
+                    ) from None
+                continue
+            if row is None:
+                working -= 1
+            else:
+                yield row
+    finally:
+        for worker in workers:
+            if working:
+                worker.terminate()
+            worker.join()
+
+
+def _work(number: int, turns: Any, ends: Any, rows: Any, kept: Path | None, kernel: str) -> None:
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[number % len(cpus)]})
+    worker = Worker(kept, kernel)
+    try:
+        for names in (turns, ends):
+            while (name := names.get()) is not None:
+                rows.put(worker.row(name))
+            if names is turns:
+                rows.put(worker.row(HEALTHY))
+    finally:
+        worker.close()
+        rows.put(None)
