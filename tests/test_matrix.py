@@ -6,6 +6,7 @@ Live: ``make faults-live``.
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pytest_k8snet.clusters.bundle import FORMAT
 from pytest_k8snet.embedded.faults import observer
 from pytest_k8snet.embedded.faults.catalogue import BY_NAME
 from tests.matrix import replayed
+from tests.matrix.__main__ import main
 from tests.matrix.outcome import Row, differences
 
 ROWS = matrix.load()
@@ -114,6 +116,38 @@ def test_every_difference_is_told(
     row = Row("f", {} if verdict is None else {"a": verdict}, "the kernel would not boot")
     found = list(differences(row, matrix.Row("f", breaks, undecided), ["a"]))
     assert list(map(str, found)) == told
-    weaker = verdict is None or told and ("got held" in told[0] or "got inconclusive" in told[0])
-    if told and "cause" not in told[0]:
-        assert found[0].missed == (bool(weaker) and not (verdict is UNKNOWN and not breaks))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "breaks", "undecided", "missed"),
+    [
+        (GOOD, {"a": ""}, (), True),
+        (GOOD, {}, ("a",), True),
+        (UNKNOWN, {"a": ""}, (), True),
+        (BAD, {"a": "pool-mode"}, (), True),
+        (BAD, {}, (), False),
+        (BAD, {}, ("a",), False),
+        (UNKNOWN, {}, (), False),
+    ],
+)
+def test_what_is_better_than_it_should_be_was_missed(
+    verdict: Verdict, breaks: dict[str, str], undecided: tuple[str, ...], missed: bool
+) -> None:
+    (found,) = differences(Row("f", {"a": verdict}), matrix.Row("f", breaks, undecided), ["a"])
+    assert found.missed is missed
+
+
+def test_the_table_ends_with_what_was_caught(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["matrix", "pool-never", "conntrack-missing"])
+    assert main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["fault", "expected", "got", "ms"]
+    assert lines[1].split()[:-1] == ["pool-never", "1", "broken", "as", "expected"]
+    assert lines[-1] == "2 faults, 2 caught, 0 missed, 0 extra"
+    monkeypatch.setattr(matrix, "load", lambda: ROWS | {"pool-never": matrix.Row("pool-never", {}, ())})
+    assert main() == 1
+    said = capsys.readouterr().out
+    assert "pool-never: pod-network/ippool-mode: expected held, got broken (" in said
+    assert said.splitlines()[-1] == "2 faults, 1 caught, 0 missed, 1 extra"

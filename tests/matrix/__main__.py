@@ -1,4 +1,8 @@
-"""Print the fault matrix as a table: ``python -m tests.matrix [--live | --record] [FAULT ...]``."""
+"""Print the fault matrix as a table: ``python -m tests.matrix [--live [--whole] | --record] [FAULT ...]``.
+
+Replayed, every claim is judged under every fault. Live, a fault is observed in the labs where the matrix
+expects something of it; ``--whole`` observes all, and ``--record`` does and keeps the bundles for the replay.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,18 @@ from pytest_k8snet import matrix
 from pytest_k8snet.claims.catalogue import CATALOGUE
 from pytest_k8snet.embedded.faults.catalogue import BY_NAME
 from tests.matrix import live, replayed
+from tests.matrix.judge import OBSERVATIONS, observation
 from tests.matrix.outcome import HEALTHY, differences, expected
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.matrix",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--live", action="store_true", help="make each fault in a kernel, judge what is seen")
+    parser.add_argument("--whole", action="store_true", help="live, every lab under every fault")
     parser.add_argument(
         "--record", action="store_true", help="live, and keep each fault's bundle beside the tests"
     )
@@ -31,14 +41,22 @@ def main() -> int:
     if unknown:
         parser.error(f"{unknown[0]!r} is not a fault")
     names = asked.fault or list(BY_NAME)
-    kept = replayed.BUNDLES if asked.record else None
+    wanted = matrix.load()
     began = time.monotonic()
+    whole = asked.whole or asked.record or not asked.live
+    observations = {name: OBSERVATIONS if whole else _concerned(expected(name, wanted)) for name in names}
     rows = (
-        live.run(names, kernels=min(asked.kernels, len(names)), kernel=asked.kernel, kept=kept)
-        if asked.live or asked.record
+        live.run(
+            live.Asked(
+                observations | {HEALTHY: OBSERVATIONS},
+                min(asked.kernels, len(names)),
+                asked.kernel,
+                replayed.BUNDLES if asked.record else None,
+            )
+        )
+        if asked.live or asked.whole or asked.record
         else replayed.run(names)
     )
-    wanted, claims = matrix.load(), [claim.id for claim in CATALOGUE]
     console = Console(highlight=False)
     table = Table("fault", "expected", "got", "ms", box=None, pad_edge=False)
     table.columns[3].justify = "right"
@@ -47,7 +65,10 @@ def main() -> int:
     problems: list[str] = []
     for row in rows:
         meant = expected(row.fault, wanted)
-        found = list(differences(row, meant, claims))
+        due = observations.get(row.fault, OBSERVATIONS)
+        found = list(
+            differences(row, meant, [claim.id for claim in CATALOGUE if observation(claim.id) in due])
+        )
         if row.fault != HEALTHY:
             caught += not found
             missed += any(difference.missed for difference in found)
@@ -67,6 +88,12 @@ def main() -> int:
     console.print(f"{time.monotonic() - began:.1f} s in all; spent in the kernels: {split}", soft_wrap=True)
     console.print(f"{len(names)} faults, {caught} caught, {missed} missed, {extra} extra", soft_wrap=True)
     return 1 if problems else 0
+
+
+def _concerned(row: matrix.Row) -> list[str]:
+    """The observations where the matrix expects something of a fault, in the order of the labs."""
+    due = {observation(claim) for claim in (*row.breaks, *row.inconclusive)}
+    return [name for name in OBSERVATIONS if name in due or not due]
 
 
 def _told(broken: int, inconclusive: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +24,56 @@ def manifests() -> list[Manifest]:
     return [manifest for path in sorted(SCENARIOS.glob("*/*.yaml")) for manifest in load(path)]
 
 
-def verdicts(cluster: Cluster, intent: Intent) -> dict[str, Verdict]:
-    """Every claim's verdict by its id, kept on the cluster's tape too."""
-    found = dict(_verdicts(cluster, intent))
+def observation(claim: str) -> str:
+    """The name under which the evidence of a claim is recorded: its lab's, or its own where it disrupts."""
+    return {RESTART: "pause-restart", SPREAD: "clusterip-spread"}.get(claim, BY_ID[claim].lab)
+
+
+OBSERVATIONS = tuple(dict.fromkeys(observation(claim.id) for claim in CATALOGUE))
+
+
+def verdicts(
+    cluster: Cluster, intent: Intent, observations: Collection[str] = OBSERVATIONS
+) -> dict[str, Verdict]:
+    """Every claim's verdict by its id, kept on the cluster's tape too.
+
+    With fewer ``observations``, those are made and their claims judged only (and what they rest on).
+    """
+    found = {
+        claim: verdict
+        for claim, verdict in _verdicts(cluster, intent, observations)
+        if observation(claim) in observations
+    }
     for claim, verdict in found.items():
         cluster.tape.verdict("", claim, vars(verdict) | {"outcome": verdict.outcome.value})
     return found
 
 
-def _verdicts(cluster: Cluster, intent: Intent) -> Iterator[tuple[str, Verdict]]:
+def _verdicts(
+    cluster: Cluster, intent: Intent, observations: Collection[str]
+) -> Iterator[tuple[str, Verdict]]:
     pod_dest = next(manifest for manifest in manifests() if manifest.name == labs.TARGET)
-    pause = yield from _lab(cluster, intent, "pause", labs.observe_pause, but=RESTART)
-    yield (
-        RESTART,
-        _aside(cluster, pause, "pause-restart", RESTART, lambda: (restart_container(cluster, intent),)),
-    )
-    yield from _lab(cluster, intent, "pod-network", labs.observe_pod_network)
-    clusterip = yield from _lab(cluster, intent, "clusterip", labs.observe_clusterip, but=SPREAD)
-    yield (
-        SPREAD,
-        _aside(
-            cluster,
-            clusterip,
-            "clusterip-spread",
+    pause = None
+    if "pause" in observations:
+        pause = yield from _lab(cluster, intent, "pause", labs.observe_pause, but=RESTART)
+    if "pause-restart" in observations:
+        yield RESTART, _aside(cluster, pause, RESTART, lambda: (restart_container(cluster, intent),))
+    if "pod-network" in observations:
+        yield from _lab(cluster, intent, "pod-network", labs.observe_pod_network)
+    if {"clusterip", "clusterip-spread"} & set(observations):
+        clusterip = yield from _lab(cluster, intent, "clusterip", labs.observe_clusterip, but=SPREAD)
+    if "clusterip-spread" in observations:
+        yield (
             SPREAD,
-            lambda: (clusterip, labs.observe_spread(cluster, intent, pod_dest)),
-        ),
-    )
-    yield from _lab(cluster, intent, "nodeport", labs.observe_nodeport)
+            _aside(
+                cluster,
+                clusterip,
+                SPREAD,
+                lambda: (clusterip, labs.observe_spread(cluster, intent, pod_dest)),
+            ),
+        )
+    if "nodeport" in observations:
+        yield from _lab(cluster, intent, "nodeport", labs.observe_nodeport)
 
 
 def _lab(
@@ -71,14 +93,12 @@ def _lab(
     return observed
 
 
-def _aside(
-    cluster: Cluster, lab: Any, name: str, claim: str, observe: Callable[[], tuple[Any, ...]]
-) -> Verdict:
+def _aside(cluster: Cluster, lab: Any, claim: str, observe: Callable[[], tuple[Any, ...]]) -> Verdict:
     """The verdict on a disruptive observation, recorded as a lab of its own; none without its ``lab``."""
     if isinstance(lab, Exception):
         return inconclusive(BY_ID[claim].sentence, str(lab))
     try:
-        with cluster.lab(name):
+        with cluster.lab(observation(claim)):
             observed = observe()
     except (ClusterError, NotObserved) as error:
         return inconclusive(BY_ID[claim].sentence, str(error))

@@ -8,7 +8,8 @@ import queue
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,21 @@ from tests.matrix.outcome import HEALTHY, Row
 PATIENCE = Patience(request=2, listening=5.0, command=3.0)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What to run: for each fault, and for "healthy", the observations to make."""
+
+    observations: Mapping[str, Collection[str]]
+    kernels: int = 4  #: side by side
+    kernel: str = "auto"  #: as --k8snet-kernel
+    kept: Path | None = None  #: where each fault's bundle goes
+
+
 class Worker:
     """One kernel at a time, healthy between two faults."""
 
-    def __init__(self, kept: Path | None, kernel: str) -> None:
-        self._kept = kept
-        self._kernel = kernel
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
         self._cluster: EmbeddedCluster | None = None
 
     def row(self, name: str) -> Row:
@@ -55,15 +65,15 @@ class Worker:
                 cluster.inject(fault)
             injected = time.monotonic()
             tape.describe_cluster(cluster, Intent())
-            row.verdicts = verdicts(cluster, Intent())
+            row.verdicts = verdicts(cluster, Intent(), self._asked.observations[row.fault])
             judged = time.monotonic()
             tape.close()
             if fault is not None and not fault.last:
                 cluster.repair(fault)
             row.times["fault"] = injected - began + time.monotonic() - judged
             row.times["labs"] = judged - injected
-            if self._kept is not None and fault is not None:
-                shutil.make_archive(str(self._kept / row.fault), "xztar", folder, row.fault)
+            if self._asked.kept is not None and fault is not None:
+                shutil.make_archive(str(self._asked.kept / row.fault), "xztar", folder, row.fault)
         finally:
             shutil.rmtree(folder)
             cluster.tape = MemoryTape()
@@ -73,7 +83,7 @@ class Worker:
     def _up(self) -> EmbeddedCluster:
         if self._cluster is None:
             self._cluster = EmbeddedCluster.start(
-                tape=MemoryTape(), intent=Intent(), kernel_kind=self._kernel
+                tape=MemoryTape(), intent=Intent(), kernel_kind=self._asked.kernel
             )
             self._cluster.patience = PATIENCE
             self._cluster.apply(manifests())
@@ -85,20 +95,19 @@ class Worker:
             self._cluster = None
 
 
-def run(
-    names: Sequence[str], *, kernels: int, kernel: str = "auto", kept: Path | None = None
-) -> Iterator[Row]:
+def run(asked: Asked) -> Iterator[Row]:
     """A row per fault as they come, and one "healthy" row per kernel after its last fault."""
     context = multiprocessing.get_context("fork")
     turns, ends, rows = context.Queue(), context.Queue(), context.Queue()
-    for name in names:
-        (ends if BY_NAME[name].last else turns).put(name)
-    for _ in range(kernels):
+    for name in asked.observations:
+        if name != HEALTHY:
+            (ends if BY_NAME[name].last else turns).put(name)
+    for _ in range(asked.kernels):
         turns.put(None)
         ends.put(None)
     workers = [
-        context.Process(target=_work, args=(number, turns, ends, rows, kept, kernel), daemon=True)
-        for number in range(kernels)
+        context.Process(target=_work, args=(number, turns, ends, rows, asked), daemon=True)
+        for number in range(asked.kernels)
     ]
     for worker in workers:
         worker.start()
@@ -125,10 +134,10 @@ def run(
             worker.join()
 
 
-def _work(number: int, turns: Any, ends: Any, rows: Any, kept: Path | None, kernel: str) -> None:
+def _work(number: int, turns: Any, ends: Any, rows: Any, asked: Asked) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[number % len(cpus)]})
-    worker = Worker(kept, kernel)
+    worker = Worker(asked)
     try:
         for names in (turns, ends):
             while (name := names.get()) is not None:

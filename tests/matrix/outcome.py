@@ -44,7 +44,8 @@ _WORSE = {Outcome.HELD: 0, Outcome.INCONCLUSIVE: 1, Outcome.BROKEN: 2}
 
 
 def expected(fault: str, rows: dict[str, matrix.Row]) -> matrix.Row:
-    return rows[fault] if fault != HEALTHY else matrix.Row(HEALTHY, {}, ())
+    """The fault's row; without one, and for "healthy", everything must hold."""
+    return rows.get(fault, matrix.Row(fault, {}, ()))
 
 
 def differences(row: Row, wanted: matrix.Row, claims: Collection[str]) -> Iterator[Difference]:
