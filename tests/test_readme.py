@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from pytest_k8snet import options
 from pytest_k8snet.claims.catalogue import CATALOGUE
+from pytest_k8snet.claims.causes import DIAGNOSES
 from pytest_k8snet.embedded import kernel, supported
+from pytest_k8snet.embedded.faults.catalogue import FAULTS
 from pytest_k8snet.manifests import load
+from tests.matrix.replayed import recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -97,6 +101,21 @@ def test_the_example_says_what_the_readme_says(example: pytest.Pytester) -> None
     result.assert_outcomes(passed=1, failed=1)
     (said,) = fenced(marked("failure"))
     assert unlike_in_numbers(said) in unlike_in_numbers(result.stdout.str())
+
+
+def test_the_fault_does_what_the_readme_says(pytester: pytest.Pytester) -> None:
+    with tarfile.open(recorded("direct-routes")) as archive:
+        archive.extractall(pytester.path, filter="data")
+    result = pytester.runpytest_inprocess("--k8snet", "--k8snet-replay=direct-routes", "--color=no")
+    assert result.parseoutcomes() == {"passed": 26, "failed": 7, "inconclusive": 1}
+    assert "and seven claims are broken" in README
+    (said,) = fenced(marked("fault"))
+    assert said in result.stdout.str()
+
+
+def test_the_faults_are_counted() -> None:
+    assert f"prints the {len(FAULTS)} of\n" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"{len(DIAGNOSES)} diagnoses" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_example_fits_the_reference_network(example: pytest.Pytester) -> None:
