@@ -26,7 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """``--k8snet-fault=list`` prints and is done."""
-    if not config.getoption("k8snet") or "list" not in (config.getoption("k8snet_fault") or ()):
+    faults = config.getoption("k8snet_fault") or ()
+    if faults and not config.getoption("k8snet"):
+        raise pytest.UsageError("--k8snet-fault: nothing is wrong on purpose without --k8snet; add it")
+    if "list" not in faults:
         return None
     from pytest_k8snet.report.faults import listing
 

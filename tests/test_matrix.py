@@ -113,9 +113,15 @@ UNKNOWN = inconclusive("x", "nobody saw it")
 def test_every_difference_is_told(
     verdict: Verdict | None, breaks: dict[str, str], undecided: tuple[str, ...], told: list[str]
 ) -> None:
-    row = Row("f", {} if verdict is None else {"a": verdict}, "the kernel would not boot")
+    row = Row("f", {"a": verdict}) if verdict is not None else Row("f", error="the kernel would not boot")
     found = list(differences(row, matrix.Row("f", breaks, undecided), ["a"]))
     assert list(map(str, found)) == told
+
+
+def test_a_fault_that_could_not_be_taken_back_is_told() -> None:
+    row = Row("f", {"a": GOOD}, error="ClusterError: File exists")
+    (found,) = differences(row, matrix.Row("f", {}, ()), ["a"])
+    assert str(found) == "afterwards: expected the fault taken back, got ClusterError: File exists"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_roles_from_ini(pytester: pytest.Pytester) -> None:
         ),
         (
             ["--k8snet-node-port=31081", "--k8snet-fault=pool-never"],
-            "--k8snet-fault: the faults are made for the document's names and addresses: leave --k8snet-node-",
+            "--k8snet-fault: the faults are made for the document's names and addresses: leave --k8snet-",
         ),
         (["--k8snet-role=node1"], "--k8snet-role: 'node1' is not ROLE=NODE"),
         (["--k8snet-role=node1="], "--k8snet-role: 'node1=' is not ROLE=NODE"),
@@ -256,6 +256,8 @@ def test_the_faults_are_listed_with_what_they_break(pytester: pytest.Pytester) -
     assert not result.errlines
 
 
-def test_without_the_plugin_switched_on_nothing_is_listed(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("--k8snet-fault=list")
-    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+@pytest.mark.parametrize("name", ["list", "pool-never"])
+def test_a_fault_is_refused_where_the_plugin_is_not_switched_on(pytester: pytest.Pytester, name: str) -> None:
+    result = pytester.runpytest_subprocess(f"--k8snet-fault={name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == "ERROR: --k8snet-fault: nothing is wrong on purpose without --k8snet; add it"

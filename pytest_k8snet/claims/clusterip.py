@@ -48,6 +48,7 @@ def endpoints(lab: ClusterIPLab, intent: Intent) -> Verdict:
     return held(expected, f"{len(found)} endpoints: {_named(addresses)}", **shown)
 
 
+@explained_by(services.translated_in_the_pod)
 @claim
 def vip_on_source_veth(lab: ClusterIPLab, intent: Intent) -> Verdict:
     """On pod-src's host interface the destination is the ClusterIP."""
@@ -104,10 +105,16 @@ def rules_lead_to_pod(lab: ClusterIPLab, intent: Intent) -> Verdict:
 def conntrack_agrees(lab: ClusterIPLab, intent: Intent) -> Verdict:
     """Conntrack's entry pod-src -> ClusterIP:8080 is answered by the endpoint that the wire shows."""
     _vip(lab)
-    return conntrack_verdict(Ledger.of(lab.request, intent))
+    return conntrack_verdict(Ledger.of(lab.request, intent), ready(lab.endpoints, lab.service.get()))
 
 
-@explained_by(services.not_translated_back, *TRANSLATION, services.no_service_rules, *BETWEEN_NODES)
+@explained_by(
+    services.translated_in_the_pod,
+    services.not_translated_back,
+    *TRANSLATION,
+    services.no_service_rules,
+    *BETWEEN_NODES,
+)
 @claim
 def reply_from_vip(lab: ClusterIPLab, intent: Intent) -> Verdict:
     """pod-src sees the answer come from the ClusterIP."""
@@ -133,6 +140,8 @@ def spreads(lab: ClusterIPLab, spread: Reading[Spread]) -> Verdict:
     if count < 2 or not connections:
         seen = f"{count} endpoints, {connections} of {len(evidence.answers)} connections answered"
         advice = "scale pod-dest to 3 and wait until all are ready"
+        if count > 1:
+            advice = "the service does not answer at all: see the other claims first"
         return inconclusive(expected, seen, advice=advice, **shown)
     chance = count * (1 - 1 / count) ** connections
     hits = dict.fromkeys(names, 0)

@@ -58,7 +58,7 @@ def arrives_plain(lab: NodePortLab, intent: Intent) -> Verdict:
     return all_of((hop.shows(wanted), hop.never_shows(wanted.in_another_envelope(), control=wanted)))
 
 
-@explained_by(nodeports.nodeport_rules_missing, *TRANSLATION, services.no_service_rules, *BETWEEN_NODES)
+@explained_by(services.no_service_rules, *TRANSLATION, *BETWEEN_NODES)
 @claim
 def dnat_and_forward(lab: NodePortLab, intent: Intent) -> Verdict:
     """Right after it, node2 -> node1 goes out inside IPIP with inner destination pod-dest:8080.
@@ -99,7 +99,7 @@ def dnat_and_forward(lab: NodePortLab, intent: Intent) -> Verdict:
     return all_of((shown, entry.never_shows(wanted.in_another_envelope(), control=wanted)))
 
 
-@explained_by(nodeports.nodeport_rules_missing, *TRANSLATION, nodeports.masquerade_missing, *BETWEEN_NODES)
+@explained_by(services.no_service_rules, *TRANSLATION, nodeports.masquerade_missing, *BETWEEN_NODES)
 @claim
 def masqueraded(lab: NodePortLab, intent: Intent) -> Verdict:
     """The inner source is node2 (its tunl0 address), so the answer returns through node2.
@@ -122,7 +122,7 @@ def masqueraded(lab: NodePortLab, intent: Intent) -> Verdict:
 @explained_by(
     nodeports.masquerade_missing,
     services.not_translated_back,
-    nodeports.nodeport_rules_missing,
+    services.no_service_rules,
     *TRANSLATION,
     *BETWEEN_NODES,
 )
@@ -131,6 +131,10 @@ def answers_from_node2(lab: NodePortLab, intent: Intent) -> Verdict:
     """The master sees the answer come from node2:31080."""
     request, ledger = lab.request, _ledger(lab, intent)
     if _refused(lab):
+        arrival = tcp(src=request.client_ip, dst=(request.asked_ip, request.asked_port))
+        hop = ledger.hop("entry-uplink")
+        if not hop.readable or not hop.sightings:
+            return hop.shows(anywhere(arrival))  # what never came was not dropped there
         return _silent(request.entry, request.answer.get(), shown_by(request.answer))
     wanted = tcp(src=(request.asked_ip, request.asked_port), dst=request.client_ip)
     return ledger.hop("client-uplink").reply_shows(wanted, only=True)
@@ -185,9 +189,7 @@ def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
     return all_of(verdicts)
 
 
-@explained_by(
-    nodeports.nodeport_rules_missing, *TRANSLATION, services.no_service_rules, nodeports.masquerade_missing
-)
+@explained_by(services.no_service_rules, *TRANSLATION, nodeports.masquerade_missing)
 @claim
 def rules_conntrack_wire(lab: NodePortLab, intent: Intent) -> Verdict:
     """node2's rules (KUBE-NODEPORTS to KUBE-SEP), conntrack and wire name the same endpoint.
@@ -236,6 +238,9 @@ def _unseen(lab: NodePortLab, node: NodeEvidence, intent: Intent) -> str:
 
 def _silent(node: NodeEvidence, exchange: Exchange, shown: dict[str, str]) -> Verdict:
     expected = f"{node.name} drops the request: externalTrafficPolicy Local, and no endpoint runs there"
+    if node.interfaces.failure:
+        seen = f"{node.name} can't be observed: {node.interfaces.failure}"
+        return inconclusive(expected, seen, advice="see whether that node is up, then run again", **shown)
     if exchange.answered:
         advice = "see whether kube-proxy on this node knows the service's policy"
         return broken(expected, f"{node.name}: HTTP {exchange.status}", advice=advice, **shown)

@@ -25,11 +25,12 @@ from pytest_k8snet.clusters.base import (
     Node,
     RunningCommand,
 )
+from pytest_k8snet.clusters.bundle import BundleTape
 from pytest_k8snet.clusters.tape import Tape
 from pytest_k8snet.embedded import description, kernel, kube_proxy_rules, objects, plans
 from pytest_k8snet.embedded.client import Client
 from pytest_k8snet.embedded.description import Network
-from pytest_k8snet.embedded.faults.changes import Fault, ProxyPlan
+from pytest_k8snet.embedded.faults.changes import Change, Fault, ProxyPlan
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest
 
@@ -76,7 +77,8 @@ class EmbeddedCluster(Cluster):
         self._intent = intent
         self._manifests: dict[tuple[str, str], Manifest] = {}
         self._faults: list[Fault] = []  #: in force
-        self._waiting: list[Fault] = []  #: of these, those whose pods or services are not there yet
+        #: Their changes that are still to be done: the pods or services that they need are not there.
+        self._waiting: list[tuple[Fault, Change]] = []
         self._built: dict[str, dict[str, Any]] = {}  #: the wish of each pod that runs
         self._sandboxes: dict[str, tuple[str, int]] = {}  #: node and process of each
         self._proxies: dict[str, tuple[int, ProxyPlan, tuple[int, ...]]] = {}
@@ -185,30 +187,35 @@ class EmbeddedCluster(Cluster):
         ClusterError when it can't be made.
         """
         self._faults.append(fault)
-        self._waiting.append(fault)
-        self.info = self._described()
+        self._waiting += [(fault, change) for change in fault.changes]
         self._reconcile()
 
     def repair(self, fault: Fault) -> None:
         """Take ``fault`` back: the network is again as it was meant to be."""
         self._faults.remove(fault)
-        if fault in self._waiting:
-            self._waiting.remove(fault)
-        else:
-            for change in reversed(fault.changes):
+        for change in reversed(fault.changes):
+            if (fault, change) in self._waiting:
+                self._waiting.remove((fault, change))
+            else:
                 change.undo(self)
-        self.info = self._described()
         self._reconcile()
 
     def _described(self) -> ClusterInfo:
         if not self._faults:
             return self._healthy
         names = ", ".join(fault.name for fault in self._faults)
-        return replace(
-            self._healthy,
-            summary=f"{self._healthy.summary}, wrong on purpose: {names}",
-            details={**self._healthy.details, "faults": names},
-        )
+        summary = f"{self._healthy.summary}, wrong on purpose: {names}"
+        there = self.network.pods.keys() | self.network.services.keys()
+        waiting = {
+            f"{fault.name} waits for {need}"
+            for fault, change in self._waiting
+            for need in change.required() - there
+        }
+        details = {**self._healthy.details, "faults": names}
+        if waiting:
+            details["not in force"] = ", ".join(sorted(waiting))
+            summary += f" ({details['not in force']})"
+        return replace(self._healthy, summary=summary, details=details)
 
     def before(self, node: str, argv: Sequence[str]) -> None:
         """A probe is about to run ``argv`` on ``node``."""
@@ -264,10 +271,12 @@ class EmbeddedCluster(Cluster):
         for pod in [pod for pod in self._built if pod not in self.network.pods]:
             self._remove(pod, timeout)
         there = self.network.pods.keys() | self.network.services.keys()
-        for fault in [fault for fault in self._waiting if fault.required() <= there]:
-            self._waiting.remove(fault)
-            for change in fault.changes:
-                change.do(self)
+        for fault, change in [each for each in self._waiting if each[1].required() <= there]:
+            self._waiting.remove((fault, change))
+            change.do(self)
+        self.info = self._described()
+        if self._faults and self.network.pods and isinstance(self.tape, BundleTape):
+            self.tape.describe_cluster(self, self._intent)  # which faults are in force changes as pods come
 
     def _build_pods(self, timeout: float) -> None:
         for plan in self.network.pods.values():
@@ -284,6 +293,13 @@ class EmbeddedCluster(Cluster):
     def _remove(self, pod: str, timeout: float) -> None:
         if pod in self._built:
             del self._built[pod]
+            # What was done about this pod goes with it, and is done again when it is back.
+            self._waiting += [
+                (fault, change)
+                for fault in self._faults
+                for change in fault.changes
+                if pod in change.required() and (fault, change) not in self._waiting
+            ]
             self.client.ask("delete", node=self._sandboxes.pop(pod)[0], pod=pod, timeout=timeout)
 
     def _sync_kube_proxy(self) -> None:

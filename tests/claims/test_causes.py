@@ -348,6 +348,16 @@ def strange_body() -> Lab:
     return replace(lab, every_node=asked)
 
 
+def unclaimed() -> Lab:
+    lab = rules(scenes.nodeport(), "k8s-node1", f"{MASQ}\n{JUMP}\n")
+    refused = ok(scenes.unanswered(f"http://{NODE1}:31080/hostname", "refused"), "curl", "k8s-master")
+    asked = tuple(
+        (node, replace(request, answer=refused) if node.name == "k8s-node1" else request)
+        for node, request in lab.every_node
+    )
+    return replace(lab, every_node=asked)
+
+
 MASQ = '-A KUBE-NODEPORTS -p tcp -m comment --comment "default/svc-nodeport" -m tcp --dport 31080 -j KUBE-MARK-MASQ'  # noqa: E501
 JUMP = f'-A KUBE-NODEPORTS -p tcp -m comment --comment "default/svc-nodeport" -m tcp --dport 31080 -j {scenes.SVC_NODEPORT}'  # noqa: E501
 TO_DEST = f'-A {SEP_CLUSTERIP} -p tcp -m comment --comment "default/svc-clusterip" -m tcp -j DNAT --to-destination 20.111.156.72:8080'  # noqa: E501
@@ -517,10 +527,22 @@ CASES: list[tuple[str, Break, Callable[..., Verdict], str]] = [
         "k8s-node1 has no ipip interface",
     ),
     (
-        "not-decapsulated",
+        "lost-on-node",
         swallowed,
         pod_network.decapsulated_on_target_veth,
-        "something before it drops the envelope",
+        f"k8s-node1 takes it in by eth1, and sends nothing by k8s-node1 {DEST_VETH}",
+    ),
+    (
+        "no-service-rules",
+        lambda: rules(scenes.nodeport(), "k8s-node2", f"{MASQ}\n{JUMP}\n"),
+        nodeport.rules_conntrack_wire,
+        "no rule of k8s-node2's nat table jumps to",
+    ),
+    (
+        "translated-in-the-pod",
+        lambda: at(scenes.clusterip(), source_veth=conversation(Leg((SRC_IP, 54176), (DEST_IP, 8080)))),
+        clusterip.vip_on_source_veth,
+        f"TCP {SRC_IP}:54176 -> {DEST_IP}:8080; {VIP}:8080 was asked",
     ),
     (
         "lost-on-node",
@@ -651,9 +673,9 @@ CASES: list[tuple[str, Break, Callable[..., Verdict], str]] = [
     ),
     (
         "nodeport-rules-missing",
-        lambda: rules(rules(scenes.nodeport(), "k8s-node2", f"{MASQ}\n{JUMP}\n"), "k8s-node1", JUMP),
-        nodeport.rules_conntrack_wire,
-        "no rule of KUBE-NODEPORTS claims 31080 on k8s-node2",
+        unclaimed,
+        nodeport.every_node,
+        "no rule of KUBE-NODEPORTS claims 31080 on k8s-node1",
     ),
     (
         "masquerade-missing",
@@ -748,7 +770,7 @@ def test_what_was_not_read_shows_no_cause() -> None:
 @pytest.mark.parametrize("modes", [{}, {"tunl0": "loose", "all": "strict"}, {"eth1": "strict"}])
 def test_another_rp_filter_lets_it_pass(modes: dict[str, str]) -> None:
     verdict = pod_network.decapsulated_on_target_veth(reverse_elsewhere(**modes), INTENT)
-    assert verdict.diagnosis == "not-decapsulated"
+    assert verdict.diagnosis == "route-bypasses-tunnel"
 
 
 def test_a_control_is_never_taken_for_the_request() -> None:

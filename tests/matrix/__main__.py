@@ -63,7 +63,9 @@ def main() -> int:
     caught = missed = extra = 0
     spent: defaultdict[str, float] = defaultdict(float)
     problems: list[str] = []
+    seen: set[str] = set()
     for row in rows:
+        seen.add(row.fault)
         meant = expected(row.fault, wanted)
         due = observations.get(row.fault, OBSERVATIONS)
         found = list(
@@ -82,6 +84,10 @@ def main() -> int:
         if console.is_terminal:
             console.print(f"{row.fault}: {said}")
     console.print(table)
+    for name in names:
+        if name not in seen:  # a kernel that died took it along
+            missed += 1
+            problems.append(f"{name}: no row")
     for problem in problems:
         console.print(problem, style="red", soft_wrap=True, markup=False)
     split = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())

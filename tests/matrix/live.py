@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_k8snet.clusters.base import ClusterError, Patience
+from pytest_k8snet.clusters.base import Patience
 from pytest_k8snet.clusters.bundle import BundleTape
 from pytest_k8snet.clusters.embedded import EmbeddedCluster
 from pytest_k8snet.clusters.tape import MemoryTape
@@ -22,6 +22,7 @@ from pytest_k8snet.intent import Intent
 from tests.matrix.judge import manifests, verdicts
 from tests.matrix.outcome import HEALTHY, Row
 
+SILENCE = 180.0  #: seconds without a row from any kernel: far more than the slowest fault takes
 #: Nobody else is on this machine's reference network: what does not come at once never comes.
 PATIENCE = Patience(request=2, listening=5.0, command=3.0)
 
@@ -50,8 +51,8 @@ class Worker:
             cluster = self._up()
             row.times["boot"] = time.monotonic() - began
             self._take(cluster, row)
-        except ClusterError as error:
-            row.error = str(error)
+        except Exception as error:
+            row.error = f"{type(error).__name__}: {error}"
             self.close()  # nobody knows what state it is in
         return row
 
@@ -111,27 +112,27 @@ def run(asked: Asked) -> Iterator[Row]:
     ]
     for worker in workers:
         worker.start()
-    working = len(workers)
+    working, heard = len(workers), time.monotonic()
     try:
         while working:
             try:
-                row = rows.get(timeout=5)
+                row = rows.get(timeout=1)
             except queue.Empty:
                 dead = [worker for worker in workers if worker.exitcode]
-                if dead:
-                    raise RuntimeError(
-                        f"a worker of the matrix ended with status {dead[0].exitcode}"
-                    ) from None
+                if dead or time.monotonic() > heard + SILENCE:
+                    status = f"a worker ended with status {dead[0].exitcode}" if dead else "it hangs"
+                    raise RuntimeError(f"no row for {time.monotonic() - heard:.0f} s: {status}") from None
                 continue
+            heard = time.monotonic()
             if row is None:
                 working -= 1
             else:
                 yield row
     finally:
+        # Ctrl-C reaches the workers too: each takes its kernel and its folder away before it ends.
         for worker in workers:
-            if working:
-                worker.terminate()
-            worker.join()
+            worker.join(timeout=30)
+            worker.kill()
 
 
 def _work(number: int, turns: Any, ends: Any, rows: Any, asked: Asked) -> None:
@@ -144,6 +145,8 @@ def _work(number: int, turns: Any, ends: Any, rows: Any, asked: Asked) -> None:
                 rows.put(worker.row(name))
             if names is turns:
                 rows.put(worker.row(HEALTHY))
+    except KeyboardInterrupt:
+        pass  # the parent has it as well, and says so
     finally:
         worker.close()
         rows.put(None)

@@ -50,6 +50,8 @@ def expected(fault: str, rows: dict[str, matrix.Row]) -> matrix.Row:
 
 def differences(row: Row, wanted: matrix.Row, claims: Collection[str]) -> Iterator[Difference]:
     """Where ``row`` is not exactly what ``wanted`` says, over all of ``claims``."""
+    if row.error and row.verdicts:
+        yield Difference("afterwards", "the fault taken back", row.error, missed=True)
     for claim in claims:
         due = (
             Outcome.BROKEN

@@ -55,6 +55,7 @@ BY_PLACE: Mapping[str, tuple[Cause, ...]] = {
         services.rules_shadowed,
         services.rules_translate_nothing,
         services.translated_on_other_node,
+        services.translated_in_the_pod,
         services.not_translated_back,
         services.endpoint_starved,
     ),

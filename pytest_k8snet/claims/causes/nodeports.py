@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_k8snet.claims.causes.ways import entry_uplink, translated, walk_of
+from pytest_k8snet.claims.causes.ways import claims_port, entry_uplink, translated, walk_of
 from pytest_k8snet.claims.diagnosis import cause
 from pytest_k8snet.claims.listeners import opens_sockets, proxy
 from pytest_k8snet.claims.matchers import describe
 from pytest_k8snet.claims.nat import ready, require_iptables
-from pytest_k8snet.evidence.netfilter import Chain
 from pytest_k8snet.evidence.observations import NodeEvidence, NodePortLab
 from pytest_k8snet.evidence.reading import NotObserved
 from pytest_k8snet.evidence.sockets import Listener
@@ -69,14 +68,14 @@ def nodeport_rules_missing(lab: NodePortLab, intent: Intent) -> str | None:
     """kube-proxy's rules for the NodePort are missing on a node."""
     if not ready(lab.endpoints, lab.service.get()):
         return None  # kube-proxy writes none for a service without endpoints
-    port = str(lab.request.asked_port)
+    port = lab.request.asked_port
     names = []
     for node in lab.nodes:
         try:
             nat = require_iptables(intent, node.rules).tables.get("nat", {})
         except NotObserved:
             continue
-        if not _claims(nat.get("KUBE-NODEPORTS"), port):
+        if not claims_port(nat.get("KUBE-NODEPORTS"), port):
             names.append(node.name)
     return f"no rule of KUBE-NODEPORTS claims {port} on {', '.join(names)}" if names else None
 
@@ -121,11 +120,3 @@ def _listeners(lab: NodePortLab) -> Iterator[tuple[NodeEvidence, list[Listener]]
     for node in lab.nodes:
         if not node.listeners.failure:
             yield node, [each for each in node.listeners.get() if each.port == lab.request.asked_port]
-
-
-def _claims(chain: Chain | None, port: str) -> bool:
-    return any(
-        match.option == "--dport" and match.values == (port,) and not match.negated
-        for rule in (chain.rules if chain else ())
-        for match in rule.matches
-    )

@@ -83,13 +83,17 @@ def pool_cidr(lab: PodNetworkLab, intent: Intent) -> str | None:
 
 @cause(
     symptom="a pod's packets take another way than the node's main table shows",
-    evidence="ip route get, asked as for the pod's own packet, answers from a table other than main",
-    remedy="ip rule show on the node: remove the rule, or give its table the route that main has",
+    evidence="ip route get, asked as for the pod's own packet, answers from a table other than main, and "
+    "not with the other node's address on the tunnel",
+    remedy="ip rule show on the node: whose rule is it? Give its table the route that main has, or remove it",
 )
 def policy_route(lab: Traced, intent: Intent) -> str | None:
     """A policy rule of the node sends the pod's packets by another table."""
     for way in ways(lab, intent):
-        if way.route and way.route.device and way.route.table not in ("main", "local", ""):
+        if not way.route or not way.route.device or way.route.table in ("main", "local", ""):
+            continue
+        device = tunnel_device(way.node, intent)
+        if (way.route.device, way.route.gateway) != (device and device.name, underlay(way.other)):
             return f"{way}, by table {way.route.table}: see ip rule"
     return None
 
@@ -102,7 +106,8 @@ def policy_route(lab: Traced, intent: Intent) -> str | None:
 def no_route_to_block(lab: Traced, intent: Intent) -> str | None:
     """The route to the other node's address block is missing: BIRD or Felix did not write it."""
     for way in ways(lab, intent):
-        if not way.blocks:
+        # Without an overlay the routers between the nodes may know the way, and the default route be right.
+        if not way.blocks and encapsulation(intent, way.node, way.other):
             device = tunnel_device(way.node, intent)
             # The kernel takes routes over an interface away with it.
             down = f"; its {device.name} is down" if device is not None and not device.up else ""

@@ -82,11 +82,15 @@ def sandbox_missing(lab: PauseLab, intent: Intent) -> str | None:
 @cause(
     symptom="the pod's IP answers as the node, or not at all",
     evidence="an interface of the node holds the pod's IP",
-    remedy="ip addr del it on the node; see who set it (a CNI plugin's log, a keepalived)",
+    remedy="see who set it there (a CNI plugin's log, a keepalived) before you take it off: ip addr del",
 )
 def pod_ip_on_node(lab: PauseLab, intent: Intent) -> str | None:
     """The pod's IP was given to the node itself."""
-    node, ips = lab.pod.node, lab.pod.pod.ips
+    node = lab.pod.node
+    # A pod with hostNetwork has its node's address, and rightly so.
+    own = {*(node.object.value.internal_ips if node.object.value else ())}
+    own |= {node.uplink.value.ip} if node.uplink.value else set()
+    ips = set(lab.pod.pod.ips) - own
     held = [
         f"{interface.name} of {node.name} holds {address.ip}"
         for interface in node.interfaces.get()

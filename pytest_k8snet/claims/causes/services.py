@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pytest_k8snet.claims.causes.ways import ServiceLab, entry_uplink, hop_at, walk_of
+from pytest_k8snet.claims.causes.ways import ServiceLab, claims_port, entry_uplink, hop_at, walk_of
 from pytest_k8snet.claims.diagnosis import cause
-from pytest_k8snet.claims.matchers import address_and_port
+from pytest_k8snet.claims.matchers import address_and_port, describe
 from pytest_k8snet.claims.nat import SELECTED, ready, require_iptables, service_chains
 from pytest_k8snet.claims.path import target
 from pytest_k8snet.claims.rulewalk import Walk
 from pytest_k8snet.evidence.objects import Service
-from pytest_k8snet.evidence.observations import ClusterIPLab, Spread
+from pytest_k8snet.evidence.observations import ClusterIPLab, NodePortLab, Spread
 from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.intent import Intent
 
@@ -47,12 +47,15 @@ def no_endpoints(lab: ServiceLab, intent: Intent) -> str | None:
 
 @cause(
     symptom="the service does not answer from one node",
-    evidence="the node's nat table has no chain of the service, or no rule that jumps to it",
+    evidence="the node's nat table has no chain of the service, or no rule that leads to it (for a NodePort: "
+    "in KUBE-NODEPORTS)",
     remedy="see kube-proxy's log on that node: does it run, and does it reach the API?",
 )
 def no_service_rules(lab: ServiceLab, intent: Intent) -> str | None:
     """kube-proxy on the node does not know the service: its rules were never written, or removed."""
     entry, service = lab.request.entry, lab.service.get()
+    if not ready(lab.endpoints, service):
+        return None  # kube-proxy writes none for a service without endpoints
     nat = require_iptables(intent, entry.rules).tables.get("nat", {})
     chains = service_chains(service)
     name = f"{' or '.join(chains)} of {service.namespace}/{service.name}"
@@ -61,6 +64,8 @@ def no_service_rules(lab: ServiceLab, intent: Intent) -> str | None:
     jumps = {rule.target.name for chain in nat.values() for rule in chain.rules if rule.target}
     if not jumps.intersection(chains):
         return f"no rule of {entry.name}'s nat table jumps to {name}"
+    if isinstance(lab, NodePortLab) and not claims_port(nat.get("KUBE-NODEPORTS"), lab.request.asked_port):
+        return f"no rule of {entry.name}'s KUBE-NODEPORTS claims {lab.request.asked_port} for {name}"
     return None
 
 
@@ -138,11 +143,30 @@ def translated_on_other_node(lab: ClusterIPLab, intent: Intent) -> str | None:
 def not_translated_back(lab: ServiceLab, intent: Intent) -> str | None:
     """The answer does not pass the node that translated the request, or is not translated back there."""
     hop = hop_at(lab, intent, "source-veth", "client-uplink")
+    request = (lab.request.asked_ip, lab.request.asked_port)
+    if not any(p.tcp and (p.ip.dst, p.tcp.dport) == request for p in hop.sightings):
+        return None
     for packet in hop.replies:
         if packet.tcp and (packet.ip.src, packet.tcp.sport) == target(lab.request):
             asked = address_and_port(lab.request.asked_ip, lab.request.asked_port)
             source = address_and_port(packet.ip.src, packet.tcp.sport)
             return f"on {hop.where} packet {packet.number} answers from {source} instead of {asked}"
+    return None
+
+
+@cause(
+    symptom="the service answers, and kube-proxy's rules for it are never used",
+    evidence="on the pod's host interface the request is addressed to an endpoint already",
+    remedy="see what translates it in the pod (a sidecar's iptables) or at its socket (eBPF); what the lab "
+    "claims of the service's own address does not apply to such a pod",
+)
+def translated_in_the_pod(lab: ClusterIPLab, intent: Intent) -> str | None:
+    """The service's address is translated before the request leaves the pod."""
+    hop = hop_at(lab, intent, "source-veth")
+    for packet in hop.sightings:
+        if packet.tcp and (packet.ip.dst, packet.tcp.dport) in ready(lab.endpoints, lab.service.get()):
+            asked = address_and_port(lab.request.asked_ip, lab.request.asked_port)
+            return f"on {hop.where} packet {packet.number} is {describe(packet)}; {asked} was asked"
     return None
 
 

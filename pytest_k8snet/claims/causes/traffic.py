@@ -67,8 +67,8 @@ def forwarding_off(lab: Traced, intent: Intent) -> str | None:
 @cause(
     symptom="pods on one node can't be reached from others",
     evidence="the request arrives encapsulated on the target's uplink and never on the pod's host interface, "
-    "whose capture shows the control",
-    remedy="ip -s -d link show type ipip (or vxlan): is it up? iptables -vL INPUT: does it drop protocol 4?",
+    "whose capture shows the control; the node's tunnel device is missing or down",
+    remedy="ip -d link show type ipip (or vxlan): who took it down? See calico-node's log on that node",
 )
 def not_decapsulated(lab: Traced, intent: Intent) -> str | None:
     """The target's node does not take packets out of their envelope."""
@@ -82,14 +82,15 @@ def not_decapsulated(lab: Traced, intent: Intent) -> str | None:
     elif not device.up:
         why = f"{device.name} of {node.name} is down"
     else:
-        why = f"{device.name} of {node.name} is up: something before it drops the envelope"
+        return None  # what is taken out and then dropped looks the same: lost_on_node
     return f"the request arrives on {arrived.where} and not on {veth.where}: {why}"
 
 
 @cause(
     symptom="a request vanishes on a node that it reached",
     evidence="it is seen coming in, and the working capture of the way out does not hold it",
-    remedy="iptables -vL FORWARD on that node (counters of DROP), a NetworkPolicy, nstat -az for its drops",
+    remedy="iptables -vL on that node: counters of DROP in FORWARD (a NetworkPolicy?), and in INPUT for the "
+    "envelope's protocol; nstat -az for the kernel's own drops",
 )
 def lost_on_node(lab: Traced, intent: Intent) -> str | None:
     """A node takes the request in and does not send it on."""
@@ -205,8 +206,8 @@ def pmtu_black_hole(lab: PodNetworkLab, intent: Intent) -> str | None:
 
 
 def _netconf(lab: Traced, node: NodeEvidence) -> tuple[netconf.NetConf, ...]:
-    """Raises NotObserved where the node was not asked: the request was answered."""
-    after = lab.request.aftermath
+    """Raises NotObserved where the node was not asked: the request was answered, or is not IPv4's."""
+    after = lab.request.aftermath if lab.request.client_ip.version == 4 else None
     if after is None or node.name not in after.netconf:
         raise NotObserved(f"the settings of {node.name}'s interfaces were not read")
     return after.netconf[node.name].get()

@@ -10,6 +10,7 @@ from pytest_k8snet.claims.nat import entry_walk
 from pytest_k8snet.claims.path import encapsulation, masquerade_sources, same_node, target
 from pytest_k8snet.claims.rulewalk import Walk
 from pytest_k8snet.evidence.interfaces import Interface
+from pytest_k8snet.evidence.netfilter import Chain
 from pytest_k8snet.evidence.observations import ClusterIPLab, NodeEvidence, NodePortLab, PodNetworkLab
 from pytest_k8snet.evidence.packets import IPAddress, Packet
 from pytest_k8snet.evidence.routes import Route, lookup
@@ -67,8 +68,13 @@ def ways(lab: Traced, intent: Intent) -> Iterator[Way]:
 
 
 def tunnel_device(node: NodeEvidence, intent: Intent) -> Interface | None:
-    """The node's tunnel of the declared kind; None where it has none."""
-    return next((i for i in node.interfaces.get() if i.kind and i.kind == intent.tunnel), None)
+    """The node's tunnel of the declared kind, where there are several the one that its routes use; None
+    where it has none."""
+    tunnels = [i for i in node.interfaces.get() if i.kind and i.kind == intent.tunnel]
+    if len(tunnels) > 1 and not node.routes.failure:
+        used = {route.device for route in node.routes.get() if route.gateway is not None}
+        tunnels.sort(key=lambda tunnel: tunnel.name not in used)
+    return tunnels[0] if tunnels else None
 
 
 def hop_at(lab: Traced, intent: Intent, *points: str) -> Hop:
@@ -103,3 +109,12 @@ def walk_of(lab: ServiceLab, intent: Intent) -> tuple[Walk, str]:
     ledger = Ledger.of(lab.request, intent)
     result, rules = entry_walk(ledger, first_hop(lab, intent).point.id)
     return result, rules.node
+
+
+def claims_port(chain: Chain | None, port: int) -> bool:
+    """A rule of the chain asks for this destination port."""
+    return any(
+        match.option == "--dport" and match.values == (str(port),) and not match.negated
+        for rule in (chain.rules if chain else ())
+        for match in rule.matches
+    )

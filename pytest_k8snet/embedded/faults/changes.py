@@ -103,6 +103,9 @@ class Selects(Change):
     service: str
     selector: Mapping[str, str]
 
+    def required(self) -> frozenset[str]:
+        return frozenset({self.service})
+
     def network(self, network: Network) -> Network:
         if self.service not in network.services:
             return network
@@ -118,6 +121,9 @@ class PodWish(Change):
     fields: Mapping[str, Any] = field(default_factory=dict)
     container: str = ""
     container_fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def required(self) -> frozenset[str]:
+        return frozenset({self.name})
 
     def pod(self, wish: dict[str, Any]) -> dict[str, Any]:
         if wish["name"] != self.name:
@@ -136,6 +142,10 @@ class Rules(Change):
     nodes: tuple[str, ...]
     pattern: str
     replacement: str = ""
+    service: str = ""  #: whose rules they are
+
+    def required(self) -> frozenset[str]:
+        return frozenset(filter(None, (self.service,)))
 
     def rules(self, node: str, text: str) -> str:
         return re.sub(self.pattern, self.replacement, text, flags=re.M) if node in self.nodes else text
@@ -160,6 +170,10 @@ class Proxy(Change):
 
     node: str
     plan: ProxyPlan | None
+    service: str  #: whose NodePort it is
+
+    def required(self) -> frozenset[str]:
+        return frozenset({self.service})
 
     def proxy(self, node: str, plan: ProxyPlan | None) -> ProxyPlan | None:
         return self.plan if node == self.node else plan

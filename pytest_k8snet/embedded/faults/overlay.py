@@ -17,6 +17,7 @@ from pytest_k8snet.embedded.faults.changes import (
 )
 from pytest_k8snet.embedded.faults.places import (
     DEST_IP,
+    MASTER_BLOCK,
     MASTER_IP,
     NODE1,
     NODE1_BLOCK,
@@ -148,6 +149,21 @@ FAULTS = (
         "not-decapsulated",
         "node1 drops IPIP before its tunnel takes it",
         _mangle(NODE1, "INPUT -p 4 -j DROP"),
+    ),
+    Fault(
+        "tunnel-down",
+        "node1's tunnel is down",
+        (
+            On(
+                NODE1,
+                ("ip link set tunl0 down",),
+                (
+                    "ip link set tunl0 up",
+                    f"ip route add {TO_NODE2}",
+                    f"ip route add {MASTER_BLOCK} via {MASTER_IP} dev tunl0 proto bird onlink",
+                ),
+            ),
+        ),
     ),
     Fault(
         "forwarding-off",

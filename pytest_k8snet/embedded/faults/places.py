@@ -7,7 +7,7 @@ from pytest_k8snet.embedded.description import DOCUMENT_CLUSTER_IPS, DOCUMENT_PO
 MASTER, NODE1, NODE2 = (node.name for node in NODES)
 EVERY_NODE = (MASTER, NODE1, NODE2)
 MASTER_IP, NODE1_IP, NODE2_IP = (str(node.eth1) for node in NODES)
-_, NODE1_BLOCK, NODE2_BLOCK = (str(node.block) for node in NODES)
+MASTER_BLOCK, NODE1_BLOCK, NODE2_BLOCK = (str(node.block) for node in NODES)
 
 PAUSE_IP, DEST_IP, SOURCE_IP = (str(DOCUMENT_POD_IPS[pod]) for pod in ("pod-pause", "pod-dest", "pod-src"))
 PAUSE_VETH, DEST_VETH, SOURCE_VETH = (

@@ -51,7 +51,7 @@ while True:
 def _elsewhere(service: str, pod_ip: str) -> Rules:
     """A service's DNAT on node2 to another pod."""
     pattern = rf"^(-A KUBE-SEP-.*{service}\".* -j DNAT --to-destination )\S+$"
-    return Rules((NODE2,), pattern, rf"\g<1>{pod_ip}:8080")
+    return Rules((NODE2,), pattern, rf"\g<1>{pod_ip}:8080", service.removeprefix('"default/'))
 
 
 CLUSTERIP = (
@@ -73,7 +73,7 @@ CLUSTERIP = (
     Fault(
         "service-rules-missing",
         "node2 has no rule that leads to svc-clusterip",
-        (Rules((NODE2,), rf"^-A KUBE-SERVICES .*{_CLUSTERIP} .*\n"),),
+        (Rules((NODE2,), rf"^-A KUBE-SERVICES .*{_CLUSTERIP} .*\n", service="svc-clusterip"),),
     ),
     Fault(
         "translated-in-the-pod",
@@ -91,7 +91,7 @@ CLUSTERIP = (
     Fault(
         "dnat-missing",
         "node2's rules of svc-clusterip translate nothing",
-        (Rules((NODE2,), rf"^-A KUBE-SEP-.*{_CLUSTERIP}\".* -j DNAT .*\n"),),
+        (Rules((NODE2,), rf"^-A KUBE-SEP-.*{_CLUSTERIP}\".* -j DNAT .*\n", service="svc-clusterip"),),
     ),
     Fault(
         "dnat-to-other-pod",
@@ -102,7 +102,7 @@ CLUSTERIP = (
         "dnat-on-target-node",
         "node2 sends the service's IP through the tunnel, and node1 translates it",
         (
-            Rules((NODE2,), rf"^-A KUBE-SERVICES .*{_CLUSTERIP} .*\n"),
+            Rules((NODE2,), rf"^-A KUBE-SERVICES .*{_CLUSTERIP} .*\n", service="svc-clusterip"),
             On(
                 NODE2,
                 (f"ip route add {CLUSTER_IP}/32 via {NODE1_IP} dev tunl0 onlink",),
@@ -153,37 +153,38 @@ CLUSTERIP = (
                 EVERY_NODE,
                 rf"^(-A KUBE-SVC-.*{_CLUSTERIP}\" .*--probability )0\.33333333333 ",
                 r"\g<1>0.00000000000 ",
+                service="svc-clusterip",
             ),
         ),
     ),
 )
 
 NODEPORT = (
-    Fault("nodeport-not-held", "nothing listens on 31080 on node1", (Proxy(NODE1, None),)),
+    Fault("nodeport-not-held", "nothing listens on 31080 on node1", (Proxy(NODE1, None, "svc-nodeport"),)),
     Fault(
         "nodeport-held-by-other",
         "another process than kube-proxy holds 31080 on node1",
-        (Proxy(NODE1, ProxyPlan(name="nginx")),),
+        (Proxy(NODE1, ProxyPlan(name="nginx"), "svc-nodeport"),),
     ),
     Fault(
         "nodeport-on-loopback",
         "kube-proxy holds 31080 on node1's loopback only",
-        (Proxy(NODE1, ProxyPlan(address="127.0.0.1")),),
+        (Proxy(NODE1, ProxyPlan(address="127.0.0.1"), "svc-nodeport"),),
     ),
     Fault(
         "nodeport-rules-missing",
         "node1 has no rules for the NodePort",
-        (Rules((NODE1,), r"^-A KUBE-NODEPORTS .*\n"),),
+        (Rules((NODE1,), r"^-A KUBE-NODEPORTS .*\n", service="svc-nodeport"),),
     ),
     Fault(
         "nodeport-rules-missing-on-entry",
         "node2, which is asked, has no rules for the NodePort",
-        (Rules((NODE2,), r"^-A KUBE-NODEPORTS .*\n"),),
+        (Rules((NODE2,), r"^-A KUBE-NODEPORTS .*\n", service="svc-nodeport"),),
     ),
     Fault(
         "nodeport-not-marked",
         "node2 does not mark NodePort traffic for masquerading",
-        (Rules((NODE2,), r"^-A KUBE-NODEPORTS .* -j KUBE-MARK-MASQ\n"),),
+        (Rules((NODE2,), r"^-A KUBE-NODEPORTS .* -j KUBE-MARK-MASQ\n", service="svc-nodeport"),),
     ),
     Fault(
         "nodeport-not-masqueraded",
@@ -212,8 +213,12 @@ NODEPORT = (
     ),
     Fault(
         "nodeport-stranger",
-        "a stranger called kube-proxy answers 31080 on node1",
-        (Rules((NODE1,), r"^-A KUBE-NODEPORTS .*\n"), Proxy(NODE1, None), Serves(NODE1, _STRANGER)),
+        "on node1 kube-proxy and its rules are gone, and a stranger of its name answers 31080",
+        (
+            Rules((NODE1,), r"^-A KUBE-NODEPORTS .*\n", service="svc-nodeport"),
+            Proxy(NODE1, None, "svc-nodeport"),
+            Serves(NODE1, _STRANGER),
+        ),
     ),
 )
 FAULTS = (*CLUSTERIP, *NODEPORT)
