@@ -211,11 +211,12 @@ class EmbeddedCluster(Cluster):
             for fault, change in self._waiting
             for need in change.required() - there
         }
-        details = {**self._healthy.details, "faults": names}
-        if waiting:
-            details["not in force"] = ", ".join(sorted(waiting))
-            summary += f" ({details['not in force']})"
-        return replace(self._healthy, summary=summary, details=details)
+        told = ", ".join(sorted(waiting))
+        return replace(
+            self._healthy,
+            summary=f"{summary} ({told})" if told else summary,
+            details={**self._healthy.details, "faults": names, "not in force": told},
+        )
 
     def before(self, node: str, argv: Sequence[str]) -> None:
         """A probe is about to run ``argv`` on ``node``."""
