@@ -248,6 +248,9 @@ class Hop:
                 return self._verdict(Outcome.HELD, wish, f"packet {packet.number}: {describe(packet)}")
         if not sightings:
             return self.absent(wish)
+        if unknown := self._cut_unseen(sightings):
+            advice = "see whether the target's node is up, and run its capture by hand"
+            return self._verdict(Outcome.INCONCLUSIVE, wish, unknown, advice)
         if self.ledger.opening is None:
             return self._differs(wish, matcher, sightings)
         header = replace(matcher, inner=replace(matcher.inner, payload=b""))
@@ -261,6 +264,16 @@ class Hop:
                     "find out where the SYN or its answer is lost: the ledger below shows how far it came",
                 )
         return self._differs(wish, header, sightings)
+
+    def _cut_unseen(self, sightings: Iterable[Packet]) -> str:
+        """Why a form that is missing beside others that are right tells nothing: no answer came, and the
+        target's node could not be observed. Without its ARP answer, nothing is sent on to it."""
+        last = self.ledger.hops[-1]
+        if self.ledger.answered or last.readable or self.point.node.name == last.node.name:
+            return ""
+        if not all(any(form.matches(packet) for form in self.expected) for packet in sightings):
+            return ""
+        return f"only {', '.join(map(describe, sightings))}; {last.where} could not be observed"
 
     def never_shows(self, matcher: Matcher, control: Matcher | Packet) -> Verdict:
         """No packet of the flow looks like ``matcher``, in a capture that does hold ``control``."""

@@ -32,6 +32,7 @@ from tests.claims.scenes import (
     failed,
     listed,
     ok,
+    only_syns,
     rules_of,
     tracked,
     with_point,
@@ -88,7 +89,7 @@ def local_only(lab: NodePortLab | None = None) -> NodePortLab:
 
 def refused() -> NodePortLab:
     """externalTrafficPolicy Local, and node2 runs no endpoint: it drops the request."""
-    syn = scenes.only_syns(ARRIVAL)
+    syn = only_syns(ARRIVAL)
     lab = traced(local_only(), client_uplink=syn, entry_uplink=syn, target_uplink=(), target_veth=())
     return replace(lab, request=silent(lab.request))
 
@@ -316,7 +317,7 @@ class TestAnswersFromNode2:
         assert_broken(nodeport.answers_from_node2(lab, INTENT), f"source {DEST_IP} instead of {NODE2}")
 
     def test_no_answer(self) -> None:
-        lab = traced(client_uplink=scenes.only_syns(ARRIVAL))
+        lab = traced(client_uplink=only_syns(ARRIVAL))
         for point in ("entry-uplink", "target-uplink", "target-veth"):
             lab = with_request(lab, points=with_point(lab.request, point, NOISE).points)
         lab = replace(lab, request=silent(lab.request))
@@ -452,3 +453,61 @@ class TestRulesConntrackWire:
         assert_inconclusive(nodeport.rules_conntrack_wire(unknown, INTENT), "UNICAST")
         lab = replace(scenes.nodeport(), endpoints=failed())
         assert_inconclusive(nodeport.rules_conntrack_wire(lab, INTENT))
+
+
+class TestANodeThatCanNotBeSeen:
+    """node1 went away: nothing is sent on to it, because nobody answers for its address."""
+
+    def gone(self, *legs: Leg) -> NodePortLab:
+        """Only the client's SYNs, in every leg's form, on node2's uplink; node1's captures failed."""
+        lab = traced(client_uplink=only_syns(ARRIVAL), entry_uplink=only_syns(*legs))
+        request = silent(
+            with_point(with_point(lab.request, "target-uplink", run=failed()), "target-veth", run=failed())
+        )
+        return replace(lab, request=request)
+
+    @pytest.mark.parametrize("claim", [nodeport.masqueraded, nodeport.dnat_and_forward])
+    def test_what_was_not_sent_on_tells_nothing(self, claim: Any) -> None:
+        assert_inconclusive(claim(self.gone(ARRIVAL), INTENT), "could not be observed")
+
+    @pytest.mark.parametrize("claim", [nodeport.masqueraded, nodeport.dnat_and_forward])
+    def test_a_wrong_form_is_wrong_all_the_same(self, claim: Any) -> None:
+        bare = Leg((MASTER, 43758), (DEST_IP, 8080), 63, 63)
+        assert_broken(claim(self.gone(ARRIVAL, bare), INTENT), DEST_IP)
+
+    @pytest.mark.parametrize("claim", [nodeport.masqueraded, nodeport.dnat_and_forward])
+    def test_where_node1_is_seen_it_is_broken(self, claim: Any) -> None:
+        lab = traced(
+            client_uplink=only_syns(ARRIVAL),
+            entry_uplink=only_syns(ARRIVAL),
+            target_uplink=(),
+            target_veth=(),
+        )
+        assert_broken(claim(replace(lab, request=silent(lab.request)), INTENT))
+
+    def test_an_answer_that_it_could_not_give_is_missing_for_that(self) -> None:
+        assert_inconclusive(nodeport.answers_from_node2(self.gone(ARRIVAL), INTENT), "was not captured")
+
+
+class TestALocalPolicyAndANodeThatCanNotBeSeen:
+    """Silence is what the policy wants of a node without an endpoint, if the node is there at all."""
+
+    def test_a_node_that_is_down(self) -> None:
+        lab = local_only()
+        silent_node2 = ok(scenes.unanswered("http://192.168.219.23:31080/hostname"), "curl", "k8s-master")
+        down = replace(scenes.master(), interfaces=failed(node="k8s-master"))
+        answer = ok(scenes.unanswered("http://192.168.219.21:31080/hostname"), "curl", "k8s-master")
+        asked = tuple(
+            (down, replace(request, answer=answer))
+            if node.name == down.name
+            else (node, replace(request, answer=silent_node2) if node.role == "node2" else request)
+            for node, request in lab.every_node
+        )
+        assert_inconclusive(nodeport.every_node(replace(lab, every_node=asked), INTENT), "can't be observed")
+
+    def test_a_request_that_never_came(self) -> None:
+        lab = refused()
+        lost = replace(lab, request=with_point(lab.request, "entry-uplink", NOISE))
+        verdict = nodeport.answers_from_node2(lost, INTENT)
+        assert not verdict.held
+        assert_held(nodeport.answers_from_node2(lab, INTENT))

@@ -144,7 +144,7 @@ def test_a_node_ends_before_the_program_of_its_fault(cluster: EmbeddedCluster, a
     agent.told()
     cluster.nodes["k8s-node1"].run("ip", "addr")
     assert agent.told() == []
-    cluster.nodes["k8s-node1"].run("tcpdump", "-D")
+    cluster.nodes["k8s-node1"].run("ss", "-ltn")
     assert agent.told() == ["end k8s-node1"]
 
 

@@ -97,7 +97,7 @@ FAULTS = (
         "ss on node1 never ends, and netstat is not installed",
         (Tool(NODE1, "ss", "exec sleep 60"), Tool(NODE1, "netstat")),
     ),
-    Fault("node-gone", "node1 goes down between two probes", (Ends(NODE1, NODE1, "tcpdump"),)),
+    Fault("node-gone", "node1 goes down between two probes", (Ends(NODE1, NODE1, "ss"),)),
     Fault(
         "agent-dies",
         "the agent dies, and the kernel with it, before a capture",
