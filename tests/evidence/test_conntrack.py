@@ -57,6 +57,8 @@ def test_other_protocols_and_the_tool_s_own_line_are_left_out() -> None:
     )
     assert parse_conntrack(text) == ()
     assert parse_conntrack("") == ()
+    # The tool says its line on standard error: joined, it may come first.
+    assert parse_conntrack("\n".join(reversed(f"{LINE}\n{text}".splitlines()))) == (BEHIND_NODE_PORT,)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,7 @@ def test_other_protocols_and_the_tool_s_own_line_are_left_out() -> None:
         (LINE.replace("[ASSURED]", "[assured]"), "unknown word"),
         (LINE.replace("TIME_WAIT", "TIME_WAIT CLOSE"), "unknown word"),
         (LINE + " src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 use=1", "twice"),
+        (LINE + " src=10.0.0.1", "twice"),
         ("conntrack v1.4.7 (conntrack-tools): Operation failed: no permission", "unknown line"),
         ("-bash: conntrack: command not found", "unknown line"),
     ],

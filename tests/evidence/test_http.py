@@ -56,14 +56,24 @@ def test_a_body_that_was_thrown_away() -> None:
 
 
 def test_a_report_inside_a_body_is_body() -> None:
-    body = b'text\n{"a": 1}\n' + report(99) + b"\n{open\n{]"
-    (exchange,) = parse_curl(body + b"\n" + report(len(body)))
-    assert exchange.body == body
+    for size in (99, 3, 0):  # what the report within says: more than, or less than, stands before it
+        body = b'text\n{"a": 1}\n' + report(size) + b"\n{open\n{]"
+        (exchange,) = parse_curl(body + b"\n" + report(len(body)))
+        assert exchange.body == body
 
 
 def test_an_answer_cut_by_a_time_out_is_no_answer() -> None:
     (exchange,) = parse_curl(b"half\n" + report(4, exitcode=28, errormsg="Operation timed out"))
     assert (exchange.status, exchange.error, exchange.answered) == (200, "Operation timed out", False)
+
+
+@pytest.mark.parametrize(
+    ("status", "answered"),
+    [(199, False), (200, True), (204, True), (299, True), (300, False), (404, False), (503, False)],
+)
+def test_only_the_2xx_class_answers(status: int, answered: bool) -> None:
+    (exchange,) = parse_curl(b"\n" + report(0, http_code=status))
+    assert exchange.answered == answered
 
 
 def test_errors_are_never_empty() -> None:

@@ -59,6 +59,17 @@ def test_the_node_without_details() -> None:
     assert named(interfaces, "eth1") is None
 
 
+def test_an_interface_is_up_by_its_flag() -> None:
+    for flags, up in (
+        ([], False),
+        (["NO-CARRIER", "BROADCAST", "LOWER_UP"], False),
+        (["BROADCAST", "UP"], True),
+    ):
+        (interface,) = parse_addresses(listing(flags=flags))
+        assert interface.up is up
+    assert not Interface(4, "eth0", 1480).up, "unless it is known to be"
+
+
 def test_both_ends_must_name_each_other() -> None:
     inside = Interface(4, "eth0", 1480, peer_index=16)
     other = Interface(17, "cali1", 1480, peer_index=4)

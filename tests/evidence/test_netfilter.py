@@ -84,6 +84,7 @@ def test_no_table_is_an_empty_rule_set() -> None:
         ('-m comment --comment "!"', (Match("--comment", ("!",), module="comment"),), None),
         ("-m comment --comment ! -j X", (Match("--comment", ("!",), module="comment"),), Target("X")),
         ("-s ! 10.0.0.0/8", (Match("-s", ("10.0.0.0/8",), True),), None),
+        ("-s ! 10.0.0.0/8 -j X", (Match("-s", ("10.0.0.0/8",), True),), Target("X")),
         ("! -f", (Match("-f", (), True),), None),
         ("-f ! -s 10.0.0.1/32", (Match("-f"), Match("-s", ("10.0.0.1/32",), True)), None),
         (
@@ -131,16 +132,24 @@ def test_rules(body: str, matches: tuple[Match, ...], target: Target | None) -> 
     assert (found.matches, found.target) == (matches, target)
 
 
-def test_a_rule_without_a_comment() -> None:
+def test_a_rule_s_comment() -> None:
     assert rule("-j X").comment == ""
+    assert rule("-m cgroup --cgroup 7 -m comment --comment why -j X").comment == "why"
+
+
+def test_a_rule_is_what_it_says_not_how_it_is_printed() -> None:
+    bare, quoted = rule("-m comment --comment word -j X"), rule('-m comment --comment "word" -j X')
+    assert bare.raw != quoted.raw
+    assert bare == quoted
+    assert rule("-m comment --comment other -j X") != bare
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         (sample("iptables-save.txt")[:-60], "no COMMIT"),
-        ("*nat\n*filter\nCOMMIT\n", "no COMMIT or begins twice"),
-        ("*nat\nCOMMIT\n*nat\nCOMMIT\n", "begins twice"),
+        ("*nat\n*filter\nCOMMIT\n", "table nat has no COMMIT or begins twice"),
+        ("*nat\nCOMMIT\n*nat\nCOMMIT\n", "table nat has no COMMIT or begins twice"),
         ("-A X -j RETURN\n", "outside of any table"),
         ("COMMIT\n", "outside of any table"),
         ("*nat\n-A X -j RETURN\nCOMMIT\n", "which table nat lacks"),

@@ -137,9 +137,11 @@ def test_ippools() -> None:
         },
     }
     bare = {"metadata": {"name": "bare"}, "spec": {"cidr": "fd00::/48", "ipipMode": "", "disabled": True}}
-    assert objects.parse_ippools(items(document, bare)) == (
+    old = {"metadata": {"name": "old"}, "spec": {"cidr": "20.96.0.0/12"}}
+    assert objects.parse_ippools(items(document, bare, old)) == (
         IPPool("default-ipv4-ippool", ip_network("20.96.0.0/12"), ipip_mode="Always", nat_outgoing=True),
         IPPool("bare", ip_network("fd00::/48"), block_size=122, disabled=True),
+        IPPool("old", ip_network("20.96.0.0/12"), ipip_mode="Never", vxlan_mode="Never", block_size=26),
     )
 
 

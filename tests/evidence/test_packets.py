@@ -12,13 +12,18 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
 from pytest_k8snet.evidence.errors import ParseError
-from pytest_k8snet.evidence.packets import Capture, Packet, parse_pcap
+from pytest_k8snet.evidence.packets import Capture, IPHeader, Packet, parse_pcap
 from tests import wire
 
 CLIENT, SERVER = ("20.109.131.5", 35096), ("20.111.156.72", 8080)
 OUTER = ("192.168.219.23", "192.168.219.22")
 ETHER = Ether(src=wire.MAC, dst=wire.MAC)  # without addresses scapy would ask the network for them
 REQUEST = b"GET /hostname HTTP/1.1\r\nHost: 20.111.156.72:8080\r\nX-K8snet: token-1\r\n\r\n"
+
+
+#: A VXLAN header (RFC 7348: the I flag, VNI 1) and a frame inside it.
+VXLAN = b"\x08\x00\x00\x00\x00\x00\x01\x00"
+INSIDE = bytes(ETHER / IP(src=CLIENT[0], dst=SERVER[0]) / TCP(dport=SERVER[1]))
 
 
 def one(frame: wire.Frame, **options: Any) -> Packet:
@@ -73,6 +78,13 @@ def test_vxlan_says_its_network_and_port() -> None:
     assert (flannel.vni, flannel.udp_port) == (1, 8472)
 
 
+def test_a_vxlan_header_s_reserved_bits_are_ignored() -> None:
+    """RFC 7348, 5: they are to be ignored on receipt."""
+    header = b"\xff\xff\xff\xff\xab\xcd\xef\xff"
+    (tunnel,) = one(ETHER / IP(dst=OUTER[1]) / wire.UDP(dport=4789) / (header + INSIDE)).tunnels
+    assert tunnel.vni == 0xABCDEF
+
+
 def test_a_doubled_tunnel_shows_both() -> None:
     once = wire.encapsulate(segment(), "ipip", ("20.109.131.0", "20.111.156.64"))
     packet = one(wire.link(wire.encapsulate(once, "ipip", OUTER)))
@@ -86,14 +98,46 @@ def test_a_doubled_tunnel_shows_both() -> None:
     "payload",
     [
         pytest.param(b"", id="empty"),
-        pytest.param(b"\x00\x00\x00\x00\x00\x00\x01\x00" + bytes(20), id="no I flag"),
-        pytest.param(b"\x08\x00\x00\x00", id="shorter than a VXLAN header"),
+        pytest.param(b"\xf7" + VXLAN[1:] + INSIDE, id="no I flag"),
+        pytest.param(VXLAN[:4], id="half a VXLAN header"),
+        pytest.param(VXLAN[:7], id="a VXLAN header short of one byte"),
     ],
 )
 def test_udp_to_the_vxlan_port_is_not_always_vxlan(payload: bytes) -> None:
     packet = one(ETHER / IP(src=OUTER[0], dst=OUTER[1]) / wire.UDP(dport=4789) / payload)
     assert packet.bare
     assert packet.ip.protocol == 17
+
+
+@pytest.mark.parametrize(
+    ("protocol", "content"),
+    [
+        pytest.param(17, bytes(wire.UDP(dport=4788)) + VXLAN + INSIDE, id="another UDP port"),
+        pytest.param(17, bytes(wire.UDP(dport=53)) + VXLAN + INSIDE, id="DNS"),
+        pytest.param(6, bytes(TCP(dport=4789, dataofs=5))[:8] + VXLAN + INSIDE, id="TCP to that port"),
+        pytest.param(132, bytes(wire.UDP(dport=4789)) + VXLAN + INSIDE, id="SCTP to that port"),
+        pytest.param(17, bytes(wire.UDP(dport=4789))[:4], id="a UDP header that is not whole"),
+    ],
+)
+def test_only_udp_to_the_vxlan_ports_is_vxlan(protocol: int, content: bytes) -> None:
+    packet = one(ETHER / IP(src=OUTER[0], dst=OUTER[1], proto=protocol) / content)
+    assert packet.bare
+    assert (str(packet.ip.dst), packet.ip.protocol) == (OUTER[1], protocol)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5, 7, 17, 50, 58, 132])
+def test_only_tcp_is_read_as_tcp_and_only_icmp_as_icmp(protocol: int) -> None:
+    packet = one(ETHER / IP(dst=SERVER[0], proto=protocol) / bytes(TCP(dport=8080) / REQUEST))
+    assert (packet.tcp, packet.icmp) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "icmp"), [(b"", None), (b"\x03", None), (b"\x03\x04", (3, 4)), (b"\x03\x04\x00", (3, 4))]
+)
+def test_icmp_is_read_where_its_type_and_code_are_there(content: bytes, icmp: tuple[int, int] | None) -> None:
+    assert one(ETHER / IP(dst=CLIENT[0], proto=1) / content).icmp == icmp
+    assert one(ETHER / wire.IPv6(nh=58) / content).icmp == icmp
+    assert one(ETHER / wire.IPv6(nh=1) / content).icmp is None
 
 
 def test_arp_inside_vxlan_leaves_the_outer_packet() -> None:
@@ -123,9 +167,69 @@ def test_ipv6_with_extension_headers_and_fragments() -> None:
     assert error.icmp == (2, 0)
 
 
+@pytest.mark.parametrize("header", [0, 43, 60])
+@pytest.mark.parametrize("words", [0, 1, 3])
+def test_ipv6_extension_headers_are_stepped_over(header: int, words: int) -> None:
+    """RFC 8200, 4.2: their length is in units of 8 bytes, the first one not counted."""
+    extension = bytes([6, words]) + b"\xff" * (6 + 8 * words)
+    packet = one(ETHER / wire.IPv6(nh=header) / (extension + bytes(TCP(dport=8080) / REQUEST)))
+    assert packet.tcp is not None
+    assert (packet.tcp.dport, packet.tcp.payload) == (8080, REQUEST)
+
+
+@pytest.mark.parametrize("protocol", [1, 42, 50, 59, 61])
+def test_other_ipv6_headers_are_what_the_packet_is(protocol: int) -> None:
+    packet = one(ETHER / wire.IPv6(nh=protocol) / (bytes([6, 0]) + bytes(6) + bytes(TCP())))
+    assert (packet.ip.protocol, packet.tcp, packet.icmp) == (protocol, None, None)
+
+
+def test_an_ipv6_header_without_extensions_says_no_more() -> None:
+    packet = one(ETHER / wire.IPv6(src="fd00::1", dst="fd00::2", hlim=63) / TCP() / b"body")
+    assert packet.ip == IPHeader(ip_address("fd00::1"), ip_address("fd00::2"), 6, 63, length=64)
+    assert not packet.ip.fragment
+    assert not packet.ip.dont_fragment
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4, 7])
+def test_an_ipv6_extension_header_that_is_not_whole_is_not_read(kept: int) -> None:
+    packet = one(ETHER / wire.IPv6(nh=60) / (bytes([6, 0]) + bytes(6))[:kept])
+    assert (packet.ip.protocol, packet.tcp, packet.ip.length) == (60, None, 40 + kept)
+
+
+def test_a_later_ipv6_fragment_holds_no_headers() -> None:
+    from scapy.layers.inet6 import IPv6ExtHdrFragment
+
+    looks_like_one = bytes([6, 0]) + bytes(6) + bytes(TCP(dport=8080) / REQUEST)
+    for position, protocol in ((0, 6), (3, 60)):
+        fragment = IPv6ExtHdrFragment(offset=position, m=1, nh=60)
+        packet = one(ETHER / wire.IPv6() / fragment / looks_like_one)
+        assert (packet.ip.protocol, packet.tcp is None) == (protocol, position > 0)
+
+
+def test_ipv6_says_its_length_without_its_header() -> None:
+    """RFC 8200, 3; 0 stands for a send over 64 KiB that the kernel had not cut yet (RFC 2675)."""
+    inside = bytes(TCP(flags="A"))
+    padded = bytes(ETHER / wire.IPv6(plen=20) / inside) + b"\xaa" * 6
+    assert one(padded).tcp == one(padded[:-6]).tcp
+    assert one(padded).ip.length == 60
+    uncut = one(ETHER / wire.IPv6(plen=0, nh=6) / (inside + b"x" * 100))
+    assert uncut.tcp is not None
+    assert (uncut.ip.length, len(uncut.tcp.payload)) == (160, 100)
+
+
 def test_vlan_tags_are_taken_off() -> None:
     tags = wire.Dot1Q(vlan=7) / wire.Dot1Q(vlan=8)
     assert one(ETHER / tags / segment(flags="S")).tcp is not None
+
+
+@pytest.mark.parametrize("tag", [0x8100, 0x88A8, 0x9100])
+def test_every_kind_of_vlan_tag(tag: int) -> None:
+    macs = bytes(ETHER)[:12]
+    tagged = macs + struct.pack(">HHH", tag, 7, 0x0800) + bytes(segment(flags="S"))
+    assert one(tagged, linktype=1).tcp is not None
+    for other in (tag - 1, tag + 1):
+        unknown = macs + struct.pack(">HHH", other, 7, 0x0800) + bytes(segment(flags="S"))
+        assert parse_pcap(wire.pcap([unknown], linktype=1)).not_ip == 1
 
 
 def test_frames_that_are_no_ip_are_counted() -> None:
@@ -134,12 +238,33 @@ def test_frames_that_are_no_ip_are_counted() -> None:
     capture = parse_pcap(wire.pcap(frames, linktype=1))
     assert (len(capture.packets), capture.not_ip) == (1, 2)
     assert capture.packets[0].number == 3
-    assert parse_pcap(wire.pcap([b"\x00\x01"], linktype=101)).not_ip == 1
     assert parse_pcap(wire.pcap([wire.CookedLinux(proto=0x0806) / wire.ARP()])).not_ip == 1
+    for nothing in (b"", b"\x00\x01", b"\x50" + bytes(39), b"\x70" + bytes(39)):
+        assert parse_pcap(wire.pcap([nothing], linktype=101)).not_ip == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "linktype", "size"), [(wire.CookedLinux, 113, 16), (wire.CookedLinuxV2, 276, 20)]
+)
+def test_a_cooked_header_is_there_in_full_or_it_is_cut(header: Any, linktype: int, size: int) -> None:
+    arp, ipv4 = bytes(header(proto=0x0806)), bytes(header(proto=0x0800))
+    assert len(arp) == len(ipv4) == size
+    assert parse_pcap(wire.pcap([arp], linktype=linktype)) == Capture((), 1)
+    for kept in range(size):
+        with pytest.raises(ParseError, match="the cooked link header is cut"):
+            parse_pcap(wire.pcap([ipv4[:kept]], linktype=linktype))
+    with pytest.raises(ParseError, match="the IP header is cut"):
+        parse_pcap(wire.pcap([ipv4], linktype=linktype))
+
+
+def test_raw_ip_is_of_either_version() -> None:
+    assert one(segment()).ip.dst == ip_address(SERVER[0])
+    assert one(wire.IPv6(src="fd00::1", dst="fd00::2") / TCP()).ip.dst == ip_address("fd00::2")
 
 
 def test_an_empty_capture_is_a_capture() -> None:
-    assert parse_pcap(wire.pcap([])) == Capture((), 0)
+    assert parse_pcap(wire.pcap([])) == Capture(())
+    assert Capture(()).not_ip == 0
 
 
 def test_padding_is_not_payload() -> None:
@@ -163,9 +288,38 @@ def test_fragments_after_the_first_have_no_tcp() -> None:
     first = one(ETHER / IP(dst=SERVER[0], flags="MF", id=9) / TCP(dport=8080) / bytes(4))
     assert first.ip.fragment
     assert first.tcp is not None
-    later = one(ETHER / IP(dst=SERVER[0], frag=3, id=9, proto=6) / bytes(40))
-    assert (later.ip.fragment_offset, later.ip.ident, later.tcp) == (24, 9, None)
-    assert later.ip.fragment
+    for position in (1, 3, 8191):  # in units of 8 bytes (RFC 791, 3.1)
+        later = one(ETHER / IP(dst=SERVER[0], frag=position, id=9, proto=6) / bytes(TCP() / REQUEST))
+        assert (later.ip.fragment_offset, later.ip.ident, later.tcp) == (8 * position, 9, None)
+        assert later.ip.fragment
+    assert not one(ETHER / IP(dst=SERVER[0], flags="DF") / TCP()).ip.fragment
+
+
+@pytest.mark.parametrize("version", [0, 3, 5, 7, 15])
+def test_ip_is_of_version_4_or_6(version: int) -> None:
+    with pytest.raises(ParseError, match=f"IP version {version}"):
+        one(ETHER / IP(version=version) / TCP())
+
+
+def test_a_header_with_nothing_behind_it() -> None:
+    packet = one(ETHER / IP(dst=SERVER[0], proto=6))
+    assert (packet.ip.length, packet.tcp) == (20, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "dont_fragment", "more_fragments"),
+    [("", False, False), ("MF", False, True), ("DF", True, False), ("evil", False, False)],
+)
+def test_the_flags_of_ipv4(flags: str, dont_fragment: bool, more_fragments: bool) -> None:
+    header = one(ETHER / IP(dst=SERVER[0], flags=flags) / TCP()).ip
+    assert (header.dont_fragment, header.more_fragments) == (dont_fragment, more_fragments)
+
+
+def test_a_packet_is_shown_without_what_it_carries() -> None:
+    packet = one(ETHER / segment(flags="PA") / REQUEST)
+    assert packet.tcp is not None
+    assert packet.tcp.payload == REQUEST
+    assert "GET" not in repr(packet)
 
 
 def test_fragments_of_a_tunnel() -> None:
@@ -208,8 +362,9 @@ def test_a_snaplen_that_hides_an_address_is_an_error(snaplen: int) -> None:
     ],
 )
 def test_headers_that_say_impossible_things_are_errors(frame: wire.Frame | bytes, linktype: int) -> None:
-    with pytest.raises(ParseError, match="packet 1: "):
+    with pytest.raises(ParseError, match="packet 1: ") as caught:
         parse_pcap(wire.pcap([bytes(frame)], linktype=linktype))
+    assert "were captured" not in str(caught.value), "the frame is whole: no snaplen is to blame"
 
 
 def test_icmp_and_an_impossible_tcp_header() -> None:

@@ -137,6 +137,10 @@ def test_lookup_prefers_length_then_metric_then_order() -> None:
     assert lookup(routes, ip_address("20.97.0.1")) == wide
     assert lookup(routes, ip_address("10.2.0.1")) == better
     assert lookup(routes, ip_address("10.1.0.1")) == unset
+    first, later = route("10.0.0.0/8", "eth4", metric=1), route("10.0.0.0/8", "eth5")
+    assert lookup([first, later], ip_address("10.0.0.1")) == later, "no metric is 0"
+    said = route("10.0.0.0/8", "eth4", metric=0)
+    assert lookup([said, later], ip_address("10.0.0.1")) == said
     assert lookup(routes, ip_address("172.16.0.1")) is None
     assert lookup(routes, ip_address("fd00::1")) is None
 

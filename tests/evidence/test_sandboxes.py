@@ -74,6 +74,9 @@ def test_docker_s_other_containers_are_kept_and_dead_ones_are_not() -> None:
     stranger = parse_docker_inspect(foreign)[2]
     assert (stranger.name, stranger.pod, stranger.sandbox, stranger.sandbox_id) == ("POD", "", False, "")
     assert len(parse_docker_inspect(changed(DOCKER, 2, "State", "Running", value=False))) == 2
+    labels = {"io.kubernetes.pod.name": "pod-pause", "io.kubernetes.container.name": "1st"}
+    first = parse_docker_inspect(changed(DOCKER, 1, "Config", "Labels", value=labels))[1]
+    assert (first.name, first.sandbox) == ("1st", False)
     assert parse_docker_inspect("[]") == ()
 
 
@@ -99,7 +102,9 @@ def test_containerd_s_containers() -> None:
     assert (container1.pod, container1.namespace, container1.name) == ("pod-pause", "default", "container1")
     assert container1.image == "docker.io/kubetm/app:1"
     assert parse_crictl_inspect(f"[{CONTAINER}, {CONTAINER}]") == (container1, container1)
-    assert parse_crictl_inspect(changed(CONTAINER, "status", "state", value="CONTAINER_EXITED")) == ()
+    assert not container1.sandbox
+    for state in ("CONTAINER_CREATED", "CONTAINER_EXITED", "CONTAINER_UNKNOWN"):
+        assert parse_crictl_inspect(changed(CONTAINER, "status", "state", value=state)) == ()
 
 
 def test_what_some_versions_of_crictl_leave_out() -> None:

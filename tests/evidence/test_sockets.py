@@ -73,6 +73,23 @@ def test_process_names_may_hold_anything() -> None:
     assert listener.processes == (("\\xff", 1),)
 
 
+@pytest.mark.parametrize(
+    ("local", "everywhere", "loopback_only"),
+    [
+        ("*:80", True, False),
+        ("0.0.0.0:80", True, False),
+        ("[::]:80", True, False),
+        ("192.168.219.23:80", False, False),
+        ("127.0.0.53%lo:80", False, True),
+        ("[::1]:80", False, True),
+    ],
+)
+def test_how_far_a_listener_is_reached(local: str, everywhere: bool, loopback_only: bool) -> None:
+    (listener,) = parse_ss(f"LISTEN 0 128 {local} *:*")
+    assert listener.everywhere is everywhere
+    assert listener.loopback_only is loopback_only
+
+
 def test_nothing_listens() -> None:
     assert parse_ss("") == ()
     assert parse_netstat(NETSTAT_HEADER) == ()
@@ -89,6 +106,7 @@ ROW = "LISTEN 0 4096 0.0.0.0:31080 0.0.0.0:*"
         (ROW.replace(":31080", ":http"), "no numeric address and port"),
         (ROW.replace(":31080", ":99999"), "no numeric address and port"),
         (ROW.replace("0.0.0.0:3", "node2:3"), "no numeric address and port"),
+        (ROW.replace("0.0.0.0:3", ":3"), "no numeric address and port"),
         (ROW[:-9], "unknown line"),
         (ROW + ' users:(("kube-proxy",pid=1,fd=2)', "unknown process list"),
         (ROW + ' users:(("kube-proxy",pid=1', "unknown line"),

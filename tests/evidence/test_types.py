@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pkgutil
+from importlib import import_module
 from typing import Any
 
 import pytest
 
+from pytest_k8snet import evidence
 from pytest_k8snet.evidence.errors import ParseError
 from pytest_k8snet.evidence.layouts import layout, layout_names
 from pytest_k8snet.evidence.reading import NotObserved, Reading
+
+TYPES = [
+    kind
+    for module in pkgutil.iter_modules(evidence.__path__, f"{evidence.__name__}.")
+    for kind in vars(import_module(module.name)).values()
+    if isinstance(kind, type) and kind.__module__ == module.name and "__annotations__" in vars(kind)
+]
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+def test_what_was_observed_is_never_changed(kind: Any) -> None:
+    name = next(iter(kind.__annotations__))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(object.__new__(kind), name, None)
 
 
 def test_a_parse_error_names_format_problem_and_place() -> None:

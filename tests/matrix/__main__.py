@@ -97,7 +97,13 @@ def main() -> int:
 
 
 def _concerned(row: matrix.Row) -> list[str]:
-    """The observations where the matrix expects something of a fault, in the order of the labs."""
+    """The observations where the matrix expects something of a fault, in the order of the labs.
+
+    All of them under a fault that ends a node: whether the others still send to it depends on what they did
+    before (their neighbour caches).
+    """
+    if row.fault in BY_NAME and BY_NAME[row.fault].last:
+        return list(OBSERVATIONS)
     due = {observation(claim) for claim in (*row.breaks, *row.inconclusive)}
     return [name for name in OBSERVATIONS if name in due or not due]
 
