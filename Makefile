@@ -19,11 +19,11 @@ faults:  ## the fault matrix, from the bundles that each fault left
 	@.ci/prepare
 	@.venv/bin/python -m tests.matrix
 
-faults-live:  ## the fault matrix in running kernels (four minutes)
+faults-live:  ## the fault matrix in running kernels (four to five minutes on two cores)
 	@.ci/prepare
 	@.venv/bin/python -m tests.matrix --live
 
-faults-record:  ## the same with every lab under every fault, and its bundles kept anew (eight minutes)
+faults-record:  ## the same with every lab under every fault, and its bundles kept anew (ten minutes)
 	@.ci/prepare
 	@.venv/bin/python -m tests.matrix --record
 
