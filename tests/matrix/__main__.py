@@ -115,4 +115,7 @@ def _told(broken: int, inconclusive: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted: nothing is left of the kernels, and no table to show")

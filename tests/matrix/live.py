@@ -40,8 +40,9 @@ class Asked:
 class Worker:
     """One kernel at a time, healthy between two faults."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, folder: str) -> None:
         self._asked = asked
+        self._folder = folder
         self._cluster: EmbeddedCluster | None = None
 
     def row(self, name: str) -> Row:
@@ -58,7 +59,7 @@ class Worker:
 
     def _take(self, cluster: EmbeddedCluster, row: Row) -> None:
         fault = BY_NAME.get(row.fault)
-        folder = Path(tempfile.mkdtemp(prefix="k8snet-matrix-"))
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
         cluster.tape = tape = BundleTape(folder / row.fault)
         try:
             began = time.monotonic()
@@ -98,6 +99,12 @@ class Worker:
 
 def run(asked: Asked) -> Iterator[Row]:
     """A row per fault as they come, and one "healthy" row per kernel after its last fault."""
+    # The folder is this process's: a worker may be interrupted while it cleans up.
+    with tempfile.TemporaryDirectory(prefix="k8snet-matrix-", ignore_cleanup_errors=True) as folder:
+        yield from _rows(asked, folder)
+
+
+def _rows(asked: Asked, folder: str) -> Iterator[Row]:
     context = multiprocessing.get_context("fork")
     turns, rows = context.Queue(), context.Queue()
     names = [name for name in asked.observations if name != HEALTHY]
@@ -107,7 +114,7 @@ def run(asked: Asked) -> Iterator[Row]:
     for _ in range(asked.kernels):
         turns.put(None)
     workers = [
-        context.Process(target=_work, args=(number, turns, rows, asked), daemon=True)
+        context.Process(target=_work, args=(number, turns, rows, asked, folder), daemon=True)
         for number in range(asked.kernels)
     ]
     for worker in workers:
@@ -135,10 +142,10 @@ def run(asked: Asked) -> Iterator[Row]:
             worker.kill()
 
 
-def _work(number: int, turns: Any, rows: Any, asked: Asked) -> None:
+def _work(number: int, turns: Any, rows: Any, asked: Asked, folder: str) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[number % len(cpus)]})
-    worker = Worker(asked)
+    worker = Worker(asked, folder)
     try:
         while (name := turns.get()) is not None:
             rows.put(worker.row(name))
