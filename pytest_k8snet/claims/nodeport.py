@@ -29,6 +29,8 @@ from pytest_k8snet.evidence.observations import NodeEvidence, NodePortLab
 from pytest_k8snet.evidence.packets import Packet
 from pytest_k8snet.intent import Intent
 
+IS_IT_UP = "see whether that node is up, then run again"
+
 
 @explained_by(
     nodeports.port_held_by_other,
@@ -176,10 +178,8 @@ def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
             verdicts.append(_by_an_endpoint(node, exchange, pods, expected, shown))
             continue
         if unseen := _unseen(lab, node, intent):
-            advice = "see whether that node is up, then run again"
-            verdicts.append(
-                inconclusive(expected, f"{node.name}: no answer; {unseen}", advice=advice, **shown)
-            )
+            seen = f"{node.name}: no answer; {unseen}"
+            verdicts.append(inconclusive(expected, seen, advice=IS_IT_UP, **shown))
             continue
         status = (
             f"HTTP {exchange.status}" if exchange.status else f"no answer ({exchange.error or 'no reason'})"
@@ -228,19 +228,24 @@ def _refused(lab: NodePortLab) -> bool:
     return local_only and not same_node(lab.request.entry, lab.request.target.node)
 
 
+def _unobserved(node: NodeEvidence) -> str:
+    """Why nothing of a node could be read; empty where it could."""
+    failure = node.interfaces.failure
+    return f"{node.name} can't be observed: {failure}" if failure else ""
+
+
 def _unseen(lab: NodePortLab, node: NodeEvidence, intent: Intent) -> str:
     """Why a missing answer says nothing of the NodePort: a node that it needs can't be observed."""
-    if node.interfaces.failure:
-        return f"{node.name} can't be observed: {node.interfaces.failure}"
+    if gone := _unobserved(node):
+        return gone
     last = _ledger(lab, intent).hops[-1]
     return "" if last.readable else f"{last.node.name}, which runs the endpoint, can't be observed either"
 
 
 def _silent(node: NodeEvidence, exchange: Exchange, shown: dict[str, str]) -> Verdict:
     expected = f"{node.name} drops the request: externalTrafficPolicy Local, and no endpoint runs there"
-    if node.interfaces.failure:
-        seen = f"{node.name} can't be observed: {node.interfaces.failure}"
-        return inconclusive(expected, seen, advice="see whether that node is up, then run again", **shown)
+    if gone := _unobserved(node):
+        return inconclusive(expected, gone, advice=IS_IT_UP, **shown)
     if exchange.answered:
         advice = "see whether kube-proxy on this node knows the service's policy"
         return broken(expected, f"{node.name}: HTTP {exchange.status}", advice=advice, **shown)

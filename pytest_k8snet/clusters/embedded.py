@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,12 @@ class EmbeddedCluster(Cluster):
                 change.undo(self)
         self._reconcile()
 
+    def _changes(self) -> Iterator[tuple[Fault, Change]]:
+        """Every change of the faults in force, in the order in which they were injected."""
+        for fault in self._faults:
+            for change in fault.changes:
+                yield fault, change
+
     def _described(self) -> ClusterInfo:
         if not self._faults:
             return self._healthy
@@ -220,9 +226,8 @@ class EmbeddedCluster(Cluster):
 
     def before(self, node: str, argv: Sequence[str]) -> None:
         """A probe is about to run ``argv`` on ``node``."""
-        for fault in self._faults:
-            for change in fault.changes:
-                change.before(node, argv[0], self)
+        for _, change in self._changes():
+            change.before(node, argv[0], self)
 
     def command(self, node: str, argv: Sequence[str]) -> CommandResult:
         return self.client.run(node, argv, timeout=15)
@@ -257,9 +262,8 @@ class EmbeddedCluster(Cluster):
     def _faulty(self) -> Network:
         """The network as the faults in force describe it."""
         network = self.network
-        for fault in self._faults:
-            for change in fault.changes:
-                network = change.network(network)
+        for _, change in self._changes():
+            network = change.network(network)
         return network
 
     def _reconcile(self, timeout: float = 60.0) -> None:
@@ -282,9 +286,8 @@ class EmbeddedCluster(Cluster):
     def _build_pods(self, timeout: float) -> None:
         for plan in self.network.pods.values():
             wish = self.network.pod_request(plan)
-            for fault in self._faults:
-                for change in fault.changes:
-                    wish = change.pod(wish)
+            for _, change in self._changes():
+                wish = change.pod(wish)
             if self._built.get(plan.name) != wish:
                 self._remove(plan.name, timeout)
                 made = self.client.ask("pod", node=plan.node, pod=wish, timeout=timeout)
@@ -296,10 +299,7 @@ class EmbeddedCluster(Cluster):
             del self._built[pod]
             # What was done about this pod goes with it, and is done again when it is back.
             self._waiting += [
-                (fault, change)
-                for fault in self._faults
-                for change in fault.changes
-                if pod in change.required() and (fault, change) not in self._waiting
+                each for each in self._changes() if pod in each[1].required() and each not in self._waiting
             ]
             self.client.ask("delete", node=self._sandboxes.pop(pod)[0], pod=pod, timeout=timeout)
 
@@ -318,9 +318,8 @@ class EmbeddedCluster(Cluster):
         for node in network.nodes:
             rules = meant
             proxy: ProxyPlan | None = ProxyPlan()
-            for fault in self._faults:
-                for change in fault.changes:
-                    rules, proxy = change.rules(node.name, rules), change.proxy(node.name, proxy)
+            for _, change in self._changes():
+                rules, proxy = change.rules(node.name, rules), change.proxy(node.name, proxy)
             if rules != self._rules.get(node.name):
                 self.client.ask(
                     "rules", node=node.name, restore="iptables-legacy-restore", body=rules.encode()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import TypeVar
 
-from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, Node
+from pytest_k8snet.clusters.base import Cluster, ClusterError, Node
 from pytest_k8snet.evidence import interfaces, netconf, netfilter, objects, routes, sockets
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.netconf import NetConf
@@ -142,11 +142,7 @@ def read_route_to(
         return Reading(node.name, command, Route(ip_network(address), None, type="unreachable", table=""))
     if result.exit_status:
         return failed(node.name, command, result)
-    return derive(Reading(node.name, command, result), _chosen)
-
-
-def _chosen(result: CommandResult) -> Route:
-    return routes.parse_route_get(result.stdout)
+    return derive(Reading(node.name, command, result.stdout), routes.parse_route_get)
 
 
 def read_netconf(node: Node) -> Reading[tuple[NetConf, ...]]:

@@ -17,7 +17,6 @@ from pytest_k8snet.embedded.faults.catalogue import BY_NAME, FAULTS
 from pytest_k8snet.embedded.faults.changes import (
     Change,
     Ends,
-    Fault,
     FirstRule,
     Inside,
     Modules,
@@ -223,6 +222,7 @@ def test_a_fault_that_can_not_be_made_says_which_command_failed_and_why() -> Non
         BY_NAME["no-route-to-block"].changes[0].do(Reached(exit_status=2))
 
 
-def test_a_fault_waits_for_all_the_pods_of_its_changes() -> None:
-    assert BY_NAME["host-route-elsewhere"].required() == {"pod-pause", "pod-dest"}
-    assert Fault("x", "y", (On("k8s-node1", ("true",)),)).required() == frozenset()
+def test_a_change_waits_for_all_its_pods() -> None:
+    (change,) = BY_NAME["host-route-elsewhere"].changes
+    assert change.required() == {"pod-pause", "pod-dest"}
+    assert On("k8s-node1", ("true",)).required() == frozenset()

@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +20,7 @@ from pytest_k8snet.claims.catalogue import CATALOGUE
 from pytest_k8snet.embedded.faults.catalogue import BY_NAME
 from tests.matrix import live, replayed
 from tests.matrix.judge import OBSERVATIONS, observation
-from tests.matrix.outcome import HEALTHY, differences, expected
+from tests.matrix.outcome import HEALTHY, Row, differences, expected
 
 
 def main() -> int:
@@ -42,8 +43,8 @@ def main() -> int:
         parser.error(f"{unknown[0]!r} is not a fault")
     names = asked.fault or list(BY_NAME)
     wanted = matrix.load()
-    began = time.monotonic()
-    whole = asked.whole or asked.record or not asked.live
+    in_kernels = asked.live or asked.whole or asked.record
+    whole = asked.whole or asked.record or not in_kernels
     observations = {name: OBSERVATIONS if whole else _concerned(expected(name, wanted)) for name in names}
     rows = (
         live.run(
@@ -54,9 +55,20 @@ def main() -> int:
                 replayed.BUNDLES if asked.record else None,
             )
         )
-        if asked.live or asked.whole or asked.record
+        if in_kernels
         else replayed.run(names)
     )
+    return _tabulate(rows, names, observations, wanted)
+
+
+def _tabulate(
+    rows: Iterable[Row],
+    names: Sequence[str],
+    observations: Mapping[str, Collection[str]],
+    wanted: dict[str, matrix.Row],
+) -> int:
+    """Compare and print the rows as they come; the exit status."""
+    began = time.monotonic()
     console = Console(highlight=False)
     table = Table("fault", "expected", "got", "ms", box=None, pad_edge=False)
     table.columns[3].justify = "right"

@@ -20,8 +20,6 @@ from pytest_k8snet.embedded.description import PYTHON, Network
 class Reach(Protocol):
     """What a change may do to the running network; the embedded cluster offers it."""
 
-    network: Network
-
     def command(self, node: str, argv: Sequence[str]) -> CommandResult:
         """Run on a node, unrecorded: a fault is no evidence."""
 
@@ -302,9 +300,6 @@ class Fault:
     def last(self) -> bool:
         """Nothing can run in this kernel any more afterwards."""
         return any(isinstance(change, Ends) for change in self.changes)
-
-    def required(self) -> frozenset[str]:
-        return frozenset().union(*(change.required() for change in self.changes))
 
 
 def _run(reach: Reach, node: str, argv: Sequence[str]) -> None:
