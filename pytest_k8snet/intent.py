@@ -18,7 +18,7 @@ class Intent:
     """Declared intent. Traffic that works another way than declared is broken."""
 
     encapsulation: str = "ipip-always"
-    pod_cidr: IPv4Network | IPv6Network = DOCUMENT_POD_CIDR
+    pod_cidr: IPv4Network | IPv6Network | None = DOCUMENT_POD_CIDR  #: None: as the cluster itself states it
     service_cidr: IPv4Network | IPv6Network = DOCUMENT_SERVICE_CIDR
     uplink: str | None = None  #: found on each node unless named
     interface_prefix: str = "cali"

@@ -76,7 +76,7 @@ def dnat_before_uplink(lab: ClusterIPLab, intent: Intent) -> Verdict:
         raise NotObserved(
             f"pod-src and pod-dest both run on {lab.source.node.name}: nothing crosses an uplink",
             command="kubectl get pods -o wide",
-            advice="pin the pods to two nodes (nodeSelector), or name the roles with k8snet_roles",
+            advice="pin the pods to two nodes (nodeSelector), or name the roles with --k8snet-role",
         )
     inner = tcp(src=sources(request, intent, client_kept=False), dst=target(request))
     wanted = envelope(intent, lab.source.node, request.target.node) / inner
@@ -96,7 +96,7 @@ def rules_lead_to_pod(lab: ClusterIPLab, intent: Intent) -> Verdict:
     ledger = Ledger.of(lab.request, intent)
     result, rules = entry_walk(ledger, "source-veth")
     wish = f"{rules.node}: {lab.request.client_ip} -> {address_and_port(*_vip(lab))}"
-    walked = walk_verdict(result, known, rules, wish, service)
+    walked = walk_verdict(result, known, ledger, wish, service)
     return all_of((walked, conntrack_verdict(ledger, known))) if walked.held else walked
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from pytest_k8snet.claims.nat import ANY_CLIENT_PORT, require_iptables
+from pytest_k8snet.claims.connections import NewConnection
+from pytest_k8snet.claims.modes import proxy_mode
+from pytest_k8snet.claims.nat import ANY_CLIENT_PORT
 from pytest_k8snet.claims.path import underlay
-from pytest_k8snet.claims.rulematch import NewConnection
-from pytest_k8snet.claims.rulewalk import walk
 from pytest_k8snet.claims.verdict import Verdict, broken, held, inconclusive, shown_by
+from pytest_k8snet.evidence.objects import NodeObject
 from pytest_k8snet.evidence.observations import NodeEvidence, NodePortLab
 from pytest_k8snet.evidence.sockets import Listener
 from pytest_k8snet.intent import Intent
@@ -25,7 +26,6 @@ PROXY_PROCESSES = {
 }
 #: The last patch release of each minor that opens a socket for every NodePort (kubernetes#108496).
 _LAST_WITH_SOCKETS = {(1, 21): 12, (1, 22): 9, (1, 23): 6}
-_SERVICE_CHAINS = ("KUBE-SVC-", "KUBE-EXT-", "KUBE-XLB-", "KUBE-SVL-")
 
 
 def opens_sockets(version: str) -> bool | None:
@@ -47,10 +47,21 @@ def _parse(version: str) -> tuple[int, int, int] | None:
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
+def proxy_version(node: NodeObject) -> tuple[str, str]:
+    """kube-proxy's version on a node, and words that say where it is not the node's own statement of it.
+
+    Newer clusters leave ``status.nodeInfo.kubeProxyVersion`` empty (KEP-4004). It was the kubelet's version
+    all along, so that of the kubelet stands in.
+    """
+    if node.kube_proxy_version:
+        return node.kube_proxy_version, ""
+    return node.kubelet_version, " (the kubelet's version: the node states none of kube-proxy)"
+
+
 def owner_of_port(node: NodeEvidence, lab: NodePortLab, intent: Intent) -> Verdict:
     """One node's verdict, by the reading that fits its kube-proxy."""
     port = lab.request.asked_port
-    version = node.object.get().kube_proxy_version
+    version, whose = proxy_version(node.object.get())
     listeners = [listener for listener in node.listeners.get() if listener.port == port]
     sockets = opens_sockets(version)
     proxies = [listener for listener in listeners if proxy(listener)]
@@ -58,9 +69,9 @@ def owner_of_port(node: NodeEvidence, lab: NodePortLab, intent: Intent) -> Verdi
         reading = "version unknown, a kube-proxy socket is there" if proxies else "version unknown, no socket"
         sockets = bool(proxies)
     elif sockets and not listeners and version.lstrip("v").startswith("1.23."):
-        reading, sockets = f"{version} may open no socket in dual stack", False
+        reading, sockets = f"{version}{whose} may open no socket in dual stack", False
     else:
-        reading = f"{version} opens {'a socket' if sockets else 'no socket'}"
+        reading = f"{version}{whose} opens {'a socket' if sockets else 'no socket'}"
     if sockets:
         return _listening(node, listeners, port, reading)
     others = [listener for listener in listeners if listener not in proxies]
@@ -110,17 +121,18 @@ def _claimed(
         in_interface=uplink.interface,
         dst_local=True,
     )
-    result = walk(require_iptables(intent, node.rules), packet)
-    shown = shown_by(node.rules)
-    claims = [rule for rule in result.path if rule.startswith("-A KUBE-NODEPORTS ")]
-    if any(chain in rule for rule in claims for chain in _SERVICE_CHAINS):
-        seen = f"{node.name}: {claims[-1]} ({reading})"
-        return held(expected, seen, details=result.text, **shown)
+    mode = proxy_mode(intent)
+    result = mode.walk(node, packet)
+    shown = shown_by(mode.reading(node))
+    claims = mode.claim(node, result, port)
+    if claims:
+        return held(expected, f"{node.name}: {claims} ({reading})", details=result.text, **shown)
     if result.unknown is not None:
         advice = "judge this rule by hand; the walk does not guess"
         return inconclusive(expected, f"{node.name}: {result.unknown}", advice=advice, **shown)
-    seen = f"{node.name}: no socket, and no rule of KUBE-NODEPORTS leads from {port} to a service"
+    why = mode.unclaimed(node, uplink.ip, port) or f"the rules of {port} lead to no service"
     advice = "see kube-proxy's log on this node; does it know the service?"
+    seen = f"{node.name}: no socket, and {why}"
     return broken(expected, seen, advice=advice, details=result.text, **shown)
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_k8snet.claims.ledger import Hop, Ledger
-from pytest_k8snet.claims.matchers import Matcher, describe
-from pytest_k8snet.claims.path import target, underlay
-from pytest_k8snet.claims.verdict import Verdict, broken, held, inconclusive, shown_by
+from pytest_k8snet.claims.ledger import Hop, Ledger, flow_tuple
+from pytest_k8snet.claims.matchers import Matcher, anywhere, describe, tcp
+from pytest_k8snet.claims.path import envelope, target, underlay
+from pytest_k8snet.claims.verdict import Verdict, all_of, broken, held, inconclusive, shown_by
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.observations import PodEvidence, PodNetworkLab
+from pytest_k8snet.evidence.packets import Packet
 from pytest_k8snet.evidence.reading import NotObserved
 from pytest_k8snet.intent import Intent
 
 #: Bytes that an envelope adds: an IPv4 header; IPv4 + UDP + VXLAN + Ethernet (RFC 7348).
 OVERHEAD = {"ipip": 20, "vxlan": 50, None: 0}
-LARGE = 64 * 1024  #: bytes of answer that show the path carries full-sized packets
+LARGE = 64 * 1024  #: bytes of answer or request that show the path carries full-sized packets
 _FRAGMENTATION_NEEDED = {4: (3, 4), 6: (2, 0)}  # RFC 792; RFC 4443 "packet too big"
 
 
@@ -56,24 +57,54 @@ def tunnel_fits(pod: PodEvidence, kind: str) -> Verdict:
     return broken(expected, seen, advice=advice, **shown)
 
 
-def tunnelled(hop: Hop, envelope: Matcher) -> Verdict:
-    """All of the large answer is in the tunnel, else it shows nothing of what fits there."""
-    expected = f"{hop.where}: the large answer as {envelope}"
-    answers = [packet for packet in hop.replies if packet.tcp is not None and packet.tcp.payload]
-    strays = [packet for packet in answers if not envelope.matches(packet)]
-    if answers and not strays:
+def transferred(lab: PodNetworkLab, intent: Intent, kind: str | None) -> Verdict:
+    """The large transfer arrived, over the uplinks, and all of it in its envelope where one is due.
+
+    It goes the way of the answer, or that of the request where that was the large one.
+    """
+    transfer = uploaded(lab, intent) if lab.large.upload else arrived(lab, intent)
+    if not transfer.held:
+        return transfer
+    ledger, nodes = Ledger.of(lab.large, intent), (lab.source.node, lab.target.node)
+    uplinks = [ledger.hop("target-uplink"), ledger.hop("source-uplink")]
+    if lab.large.upload:
+        packets = tcp(dst=target(lab.large))
+        passed = [hop.shows(anywhere(packets)) for hop in uplinks]
+    else:
+        packets, nodes = tcp(src=target(lab.large)), (lab.target.node, lab.source.node)
+        passed = [hop.reply_shows(anywhere(packets)) for hop in uplinks]
+    if kind and all(verdict.held for verdict in passed):
+        passed = [tunnelled(hop, envelope(intent, *nodes) / packets) for hop in uplinks]
+    return all_of((transfer, *passed))
+
+
+def tunnelled(hop: Hop, inside: Matcher) -> Verdict:
+    """All of the large transfer is in the tunnel, else it shows nothing of what fits there."""
+    what = _large(hop)
+    expected = f"{hop.where}: the {what} as {inside}"
+    upload = hop.ledger.request.upload
+    packets = [packet for packet in (requests(hop) if upload else hop.replies) if _payload(packet)]
+    strays = [packet for packet in packets if not inside.matches(packet)]
+    if packets and not strays:
         return held(
-            expected, f"{len(answers)} packets in their envelope", where=hop.where, command=hop.command
+            expected, f"{len(packets)} packets in their envelope", where=hop.where, command=hop.command
         )
     seen = f"packet {strays[0].number}: {describe(strays[0])}" if strays else "no payload came back"
     return inconclusive(
         expected,
-        f"the large answer did not use the tunnel: {seen}",
+        f"the {what} did not use the tunnel: {seen}",
         where=hop.where,
         command=hop.command,
-        advice="nothing shows that full-sized packets fit inside the envelope: see reply-encapsulated first",
+        advice="nothing shows that full-sized packets fit inside the envelope: see "
+        + ("encapsulated-on-source-uplink first" if upload else "reply-encapsulated first"),
         details=hop.ledger.text,
     )
+
+
+def requests(hop: Hop) -> tuple[Packet, ...]:
+    """Packets of the request's connection towards the server, in capture order."""
+    tuples = hop.ledger.tuples
+    return tuple(packet for packet in hop.flow if flow_tuple(packet) in tuples)
 
 
 def unfragmented(hop: Hop, lab: PodNetworkLab) -> Verdict:
@@ -83,7 +114,7 @@ def unfragmented(hop: Hop, lab: PodNetworkLab) -> Verdict:
     its host interface alone.
     """
     ends = {lab.large.client_ip, target(lab.large)[0], underlay(lab.source.node), underlay(lab.target.node)}
-    expected = f"{hop.where}: a large answer without fragments"
+    expected = f"{hop.where}: a {_large(hop)} without fragments"
     try:
         capture = hop.capture
     except NotObserved as missing:
@@ -117,6 +148,57 @@ def arrived(lab: PodNetworkLab, intent: Intent) -> Verdict:
         advice = "ask for a larger answer: small ones fit any MTU"
         return inconclusive(expected, f"{seen}: too small to show anything", advice=advice, **shown)
     seen += f" ({exchange.error})" if exchange.error else ""
+    return _vanished(lab, intent, expected, seen, shown)
+
+
+def uploaded(lab: PodNetworkLab, intent: Intent) -> Verdict:
+    """The target's kernel acknowledged a large request, and its process answered with any status.
+
+    What arrived is counted on the wire at the target, from the request's first byte. A server may end the
+    connection before it has read all: that shows nothing of the path.
+    """
+    exchange, hop = lab.large.answer.get(), Ledger.of(lab.large, intent).hop("target-veth")
+    expected = f"{hop.where}: at least {LARGE} bytes of a request acknowledged by {lab.target.pod.name}"
+    shown: dict[str, str] = {"where": hop.where, "command": hop.command}
+    try:
+        count, ended = acknowledged(hop)
+    except NotObserved as missing:
+        return inconclusive(expected, missing.cause, advice=missing.advice, **shown)
+    answer = f"HTTP {exchange.status}" if exchange.status else "no answer"
+    seen = f"{count} bytes, {answer}" + (f" ({exchange.error})" if exchange.error else "")
+    if count >= LARGE:
+        if exchange.status and not exchange.error:
+            return held(expected, seen, **shown)
+        advice = "full-sized packets pass; see why the server does not answer such a request"
+        return inconclusive(expected, seen, advice=advice, **shown)
+    if (exchange.status and not exchange.error) or ended:
+        why = "the server ended the connection" if ended else "too small to show anything"
+        advice = (
+            "the application takes no large request: name images that do, as --k8snet-images agnhost does"
+        )
+        return inconclusive(expected, f"{seen}: {why}", advice=advice, **shown)
+    return _vanished(lab, intent, expected, seen, shown)
+
+
+def acknowledged(hop: Hop) -> tuple[int, bool]:
+    """How many bytes of the request the server's TCP acknowledged here, and whether it ended the connection.
+
+    Raises NotObserved when the capture can't tell. Sequence numbers wrap at 2^32 (RFC 9293, 3.4).
+    """
+    if not hop.capture.packets:
+        raise NotObserved(
+            "the capture holds no IP packet", advice="check that this interface is the right one"
+        )
+    opening = hop.sightings[0].tcp if hop.sightings else None
+    if opening is None:
+        return 0, False
+    replies = [packet.tcp for packet in hop.replies if packet.tcp is not None]
+    counts = [(reply.ack - opening.seq) % 2**32 for reply in replies if "A" in reply.flags]
+    ended = any({"F", "R"} & set(reply.flags) for reply in replies)
+    return max((count for count in counts if count < 2**31), default=0), ended
+
+
+def _vanished(lab: PodNetworkLab, intent: Intent, expected: str, seen: str, shown: dict[str, str]) -> Verdict:
     if not Ledger.of(lab.request, intent).answered:
         advice = "not even the small request was answered: see the other claims first"
         return inconclusive(expected, seen, advice=advice, **shown)
@@ -127,6 +209,14 @@ def arrived(lab: PodNetworkLab, intent: Intent) -> Verdict:
         details=Ledger.of(lab.large, intent).text,
         **shown,
     )
+
+
+def _large(hop: Hop) -> str:
+    return "large request" if hop.ledger.request.upload else "large answer"
+
+
+def _payload(packet: Packet) -> bool:
+    return packet.tcp is not None and bool(packet.tcp.payload)
 
 
 def _eth0(pod: PodEvidence) -> Interface:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from pytest_k8snet.claims.connections import NewConnection
 from pytest_k8snet.claims.ledger import Hop, Ledger
 from pytest_k8snet.claims.matchers import address_and_port, describe, tcp
-from pytest_k8snet.claims.rulematch import NewConnection
-from pytest_k8snet.claims.rulewalk import Walk, service_chain_name, walk
+from pytest_k8snet.claims.modes import proxy_mode
 from pytest_k8snet.claims.verdict import Verdict, broken, held, inconclusive, shown_by
+from pytest_k8snet.claims.walks import Walk
 from pytest_k8snet.evidence.conntrack import Connection
-from pytest_k8snet.evidence.netfilter import RuleSet
 from pytest_k8snet.evidence.objects import Endpoint, Service
 from pytest_k8snet.evidence.observations import NodeEvidence
 from pytest_k8snet.evidence.packets import IPAddress, Packet
 from pytest_k8snet.evidence.reading import NotObserved, Reading
-from pytest_k8snet.intent import Intent
 
 Address = tuple[IPAddress, int]
 
@@ -70,7 +70,8 @@ def connection(ledger: Ledger) -> Connection | None:
             "flushed, exempt (NOTRACK) or never made",
             node=request.connections.node,
             command=request.connections.command,
-            advice="list all of the node's connections, as root in its own network namespace: conntrack -L",
+            advice="list all of the node's connections, as root in its own network namespace: conntrack -L"
+            + _ip_vs_keeps_apart(ledger),
         )
     original = (request.client_ip, client_port(ledger), request.asked_ip, request.asked_port)
     for entry in entries:
@@ -110,26 +111,11 @@ def forwarded(ledger: Ledger) -> tuple[Hop, Packet]:
     )
 
 
-def require_iptables(intent: Intent, rules: Reading[RuleSet]) -> RuleSet:
-    """The node's rules. Raises NotObserved when they were not read, or are not what kube-proxy uses."""
-    if intent.proxy_mode != "iptables":
-        raise NotObserved(
-            f"kube-proxy's mode is declared as {intent.proxy_mode}; only iptables rules are walked",
-            node=rules.node,
-            command={"nftables": "nft list table ip kube-proxy", "ipvs": "ipvsadm -Ln"}[intent.proxy_mode],
-            advice="read that listing by hand, or declare k8snet_proxy_mode = iptables if that is what runs",
-        )
-    return rules.get()
-
-
-def entry_walk(ledger: Ledger, point_id: str) -> tuple[Walk, Reading[RuleSet]]:
-    """The request's first packet, walked through the nat rules of the node where DNAT is due.
-
-    It comes in by the interface of ``point_id``. Raises NotObserved like :func:`require_iptables`.
-    """
+def entry_packet(ledger: Ledger, point_id: str) -> NewConnection:
+    """The request's first packet where it enters the node where DNAT is due, by the interface of
+    ``point_id``. Raises NotObserved where the node's interfaces were not read."""
     request = ledger.request
-    reading = request.entry.rules
-    packet = NewConnection(
+    return NewConnection(
         request.client_ip,
         request.asked_ip,
         sport=_client_port_or_any(ledger),
@@ -137,7 +123,15 @@ def entry_walk(ledger: Ledger, point_id: str) -> tuple[Walk, Reading[RuleSet]]:
         in_interface=ledger.hop(point_id).point.interface,
         dst_local=holds(request.entry, request.asked_ip),
     )
-    return walk(require_iptables(ledger.intent, reading), packet), reading
+
+
+def entry_walk(ledger: Ledger, point_id: str) -> tuple[Walk, Reading[Any]]:
+    """That packet, walked through kube-proxy's rules, and what these were read from.
+
+    Raises NotObserved where the rules were not read.
+    """
+    entry, mode = ledger.request.entry, proxy_mode(ledger.intent)
+    return mode.walk(entry, entry_packet(ledger, point_id)), mode.reading(entry)
 
 
 def holds(node: NodeEvidence, address: IPAddress) -> bool:
@@ -153,10 +147,11 @@ def _client_port_or_any(ledger: Ledger) -> int:
 
 
 def walk_verdict(
-    result: Walk, endpoints: frozenset[Address], rules: Reading[RuleSet], wish: str, service: Service
+    result: Walk, endpoints: frozenset[Address], ledger: Ledger, wish: str, service: Service
 ) -> Verdict:
     """The walk ends in DNAT, and only to ready endpoints of the service."""
-    shown = shown_by(rules)
+    entry, mode = ledger.request.entry, proxy_mode(ledger.intent)
+    shown = shown_by(mode.reading(entry))
     wanted = ", ".join(sorted(address_and_port(*address) for address in endpoints)) or "no endpoint"
     expected = f"{wish}: DNAT to {wanted}"
     details = result.text
@@ -165,37 +160,22 @@ def walk_verdict(
         return inconclusive(expected, result.unknown, advice=advice, details=details, **shown)
     reached = [(ip, port) for ip, port, _ in result.endpoints]
     strangers = [address for address in reached if address not in endpoints]
-    chains = service_chains(service)
-    # Traffic policies lead through chains of the same hash: KUBE-EXT-, KUBE-SVL-, KUBE-XLB-.
-    by_name = next((c for c in chains if any(c.rpartition("-")[2] in rule for rule in result.path)), None)
+    names, by_name = " or ".join(mode.names(service)), mode.entered(result, service)
     if strangers:
         wrong = ", ".join(address_and_port(*address) for address in strangers)
         seen = f"the rules lead to {wrong}, which is no ready endpoint of {service.namespace}/{service.name}"
     elif result.ends or not reached:
         seen = f"the rules end in {', '.join(result.ends) or 'nothing'}" + (" for some" if reached else "")
-        seen += f"; {' or '.join(chains)} was " + ("entered" if by_name else "never entered")
+        seen += f"; {names} was " + ("entered" if by_name else "never entered")
     elif by_name is None:
-        seen = f"another rule translates it first: {' or '.join(chains)} was never entered"
+        seen = f"another rule translates it first: {names} was never entered"
     else:
         shares = ", ".join(
             f"{address_and_port(ip, port)} ({share:.1%})" for ip, port, share in result.endpoints
         )
-        note = _other_tables(rules.get())
-        return held(expected, f"{by_name} -> {shares}{note}", details=details, **shown)
+        return held(expected, f"{by_name} -> {shares}{mode.source(entry)}", details=details, **shown)
     advice = "compare with the service's EndpointSlices; see kube-proxy's log on this node"
     return broken(expected, seen, advice=advice, details=details, **shown)
-
-
-def service_chains(service: Service) -> list[str]:
-    return [
-        service_chain_name(service.namespace, service.name, port.name, port.protocol)
-        for port in service.ports
-    ]
-
-
-def _other_tables(rules: RuleSet) -> str:
-    backend = f"; read from {rules.backend}" if rules.backend else ""
-    return backend + ("; legacy tables hold rules too" if rules.legacy_present else "")
 
 
 def conntrack_verdict(ledger: Ledger, endpoints: frozenset[Address] | None = None) -> Verdict:
@@ -204,7 +184,7 @@ def conntrack_verdict(ledger: Ledger, endpoints: frozenset[Address] | None = Non
     entry, shown = connection(ledger), shown_by(request.connections)
     asked = (request.asked_ip, request.asked_port)
     wish = f"conntrack on {request.entry.name}: {request.client_ip} -> {address_and_port(*asked)}"
-    advice = "DNAT must happen on this node and nowhere else: walk its nat rules"
+    advice = "DNAT must happen on this node and nowhere else: walk its nat rules" + _ip_vs_keeps_apart(ledger)
     if entry is not None and (entry.reply.src, entry.reply.sport) == asked:
         seen = f"an entry whose answer comes from {address_and_port(*asked)} itself: it was not translated"
         expected = f"{wish} answered by an endpoint"
@@ -215,6 +195,7 @@ def conntrack_verdict(ledger: Ledger, endpoints: frozenset[Address] | None = Non
     if entry is None:
         seen = f"no such entry; yet {hop.where} shows {describe(packet)}"
         advice = "the entry was flushed or never made: is the traffic exempt (NOTRACK), or the table full?"
+        advice += _ip_vs_keeps_apart(ledger)
         return broken(expected, seen, advice=advice, details=ledger.text, **shown)
     kept = (entry.reply.src, entry.reply.sport)
     seen = f"conntrack {address_and_port(*kept)}, {hop.where} {address_and_port(*wire)}"
@@ -224,3 +205,12 @@ def conntrack_verdict(ledger: Ledger, endpoints: frozenset[Address] | None = Non
         seen += ", which is no ready endpoint"
         return broken(expected, seen, advice=advice, details=ledger.text, **shown)
     return held(expected, seen, details=ledger.text, **shown)
+
+
+def _ip_vs_keeps_apart(ledger: Ledger) -> str:
+    """In ipvs mode: why conntrack may not know of a translation, for the end of an advice."""
+    if ledger.intent.proxy_mode != "ipvs":
+        return ""
+    setting = ledger.request.entry.ipvs_conntrack
+    value = "" if setting.failure else f", and is {int(bool(setting.value))} here"
+    return f"; ip_vs tells conntrack only with net.ipv4.vs.conntrack = 1, which kube-proxy sets{value}"

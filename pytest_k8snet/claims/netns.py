@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from pytest_k8snet.claims.verdict import Verdict, broken, held, shown_by
+from pytest_k8snet.evidence import sandboxes
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.observations import PodEvidence
 from pytest_k8snet.evidence.reading import NotObserved
@@ -42,15 +43,10 @@ def sandbox_of(containers: tuple[Container, ...]) -> Container | None:
 
 
 def pinned_namespace(pod: PodEvidence, containers: tuple[Container, ...]) -> str | None:
-    """The namespace path that all containers of a CRI-O pod share; None for other runtimes.
-
-    A path below /proc is a process's namespace (NODE_NETWORK: the node's own) and pins nothing.
-    """
+    """Where CRI-O pinned the namespace of a pod whose pause process it dropped; None for other runtimes."""
     if not pod.node.object.get().container_runtime.startswith("cri-o"):
         return None
-    paths = {container.network_namespace for container in containers if not container.sandbox}
-    path = paths.pop() if len(paths) == 1 else None
-    return None if path is None or _PROC_PATH.fullmatch(path) else path
+    return sandboxes.pinned_namespace(containers)
 
 
 def joins(pod: PodEvidence, container: Container, sandbox: Container) -> Verdict:
@@ -75,12 +71,14 @@ def joins(pod: PodEvidence, container: Container, sandbox: Container) -> Verdict
         if by_pid and int(by_pid[1]) == sandbox.pid:
             return held(expected, f"{container.name}: {path}, the pause process", **shown)
         if sandbox.network_namespace and _run(path) == _run(sandbox.network_namespace):
-            return held(expected, f"{container.name}: {path}, the sandbox's own", **shown)
+            dropped = "" if sandbox.pid > 0 else "; it stands in for the pause process that CRI-O dropped"
+            return held(expected, f"{container.name}: {path}, the sandbox's own{dropped}", **shown)
     inodes = pod.inodes.get()
     by_pid = _PROC_PATH.fullmatch(path or "")
     pid = int(by_pid[1]) if by_pid and int(by_pid[1]) in inodes else container.pid
     own, theirs = inode_of(pod, inodes, pid), inode_of(pod, inodes, sandbox.pid)
-    seen = f"{container.name}: {path or 'no path shown'} is net:[{own}], the pause container's net:[{theirs}]"
+    whose = "the pause container's" if sandbox.pid > 0 else "CRI-O's pinned namespace"
+    seen = f"{container.name}: {path or 'no path shown'} is net:[{own}], {whose} net:[{theirs}]"
     if own == theirs:
         return held(expected, seen, **shown)
     return broken(expected, seen, advice="compare the namespace paths of the runtime specs", **shown)
@@ -91,6 +89,17 @@ def _run(path: str) -> str:
 
 
 def inode_of(pod: PodEvidence, inodes: Mapping[int, int], pid: int) -> int:
+    """The inode of a process's network namespace, or of the pinned one (:data:`sandboxes.PINNED`).
+
+    Raises NotObserved where it was not read.
+    """
+    if pid not in inodes and pid == sandboxes.PINNED:
+        raise NotObserved(
+            "the sandbox has no process, and the network namespace that is pinned for it was not read",
+            node=pod.node.name,
+            command=pod.inodes.command,
+            advice="see one-sandbox",
+        )
     if pid not in inodes:
         raise NotObserved(
             f"the network namespace of pid {pid} was not read",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pytest_k8snet.claims.causes import BETWEEN_NODES, TRANSLATION, nodeports, services
+from pytest_k8snet.claims.connections import NewConnection
 from pytest_k8snet.claims.diagnosis import explained_by
 from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.listeners import owner_of_port
 from pytest_k8snet.claims.matchers import address_and_port, anywhere, describe, tcp
+from pytest_k8snet.claims.modes import proxy_mode
 from pytest_k8snet.claims.nat import (
     connection,
     conntrack_verdict,
+    entry_packet,
     entry_walk,
     forwarded,
     ready,
@@ -21,9 +24,8 @@ from pytest_k8snet.claims.path import (
     same_node,
     target,
 )
-from pytest_k8snet.claims.rulematch import NewConnection
-from pytest_k8snet.claims.rulewalk import Walk, walk
 from pytest_k8snet.claims.verdict import Verdict, all_of, broken, claim, held, inconclusive, shown_by
+from pytest_k8snet.claims.walks import Walk
 from pytest_k8snet.evidence.http import Exchange
 from pytest_k8snet.evidence.observations import NodeEvidence, NodePortLab
 from pytest_k8snet.evidence.packets import Packet
@@ -43,8 +45,9 @@ def kube_proxy_listens(lab: NodePortLab, intent: Intent) -> Verdict:
     """kube-proxy listens on 31080 on every node.
 
     True up to kube-proxy 1.20, 1.21.12, 1.22.9 and 1.23.6. Later versions open no socket, and the
-    claim reads: 31080 belongs to kube-proxy, that is, its rules claim the port and no other process
-    listens on it. The text says which reading was judged.
+    claim reads: 31080 belongs to kube-proxy, that is, its rules claim the port (KUBE-NODEPORTS; nftables:
+    map service-nodeports; ipvs: a virtual server on the node's address, and KUBE-NODE-PORT-TCP) and no other
+    process listens on it. The text says which reading was judged.
     """
     if not lab.nodes:
         return inconclusive("a listener on every node", "no node was looked at", advice="name the nodes")
@@ -184,7 +187,7 @@ def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
         status = (
             f"HTTP {exchange.status}" if exchange.status else f"no answer ({exchange.error or 'no reason'})"
         )
-        advice = f"iptables-save -t nat on {node.name}: does KUBE-NODEPORTS claim the port?"
+        advice = f"{proxy_mode(intent).look} on {node.name}: do the rules claim the port on this address?"
         verdicts.append(broken(expected, f"{node.name}: {status}", advice=advice, **shown))
     return all_of(verdicts)
 
@@ -194,21 +197,18 @@ def every_node(lab: NodePortLab, intent: Intent) -> Verdict:
 def rules_conntrack_wire(lab: NodePortLab, intent: Intent) -> Verdict:
     """node2's rules (KUBE-NODEPORTS to KUBE-SEP), conntrack and wire name the same endpoint.
 
-    They must agree on masquerading too: where the rules mark the packet for it (1.21 in
-    KUBE-NODEPORTS, 1.22-1.23 in KUBE-SVC, since 1.24 in KUBE-EXT), conntrack and wire show another source.
+    In nftables mode the rules are map service-nodeports to chain endpoint-..., in ipvs mode the virtual
+    server of the node's address. They must agree on masquerading too: where the rules mark the packet for it
+    (1.21 in KUBE-NODEPORTS, 1.22-1.23 in KUBE-SVC, since 1.24 in KUBE-EXT; nftables in external-...; ipvs by
+    KUBE-NODE-PORT-TCP), conntrack and wire show another source.
     """
     request, service, ledger = lab.request, lab.service.get(), _ledger(lab, intent)
     known = ready(lab.endpoints, service)
     result, rules = entry_walk(ledger, "entry-uplink")
     wish = f"{rules.node}: {request.client_ip} -> {address_and_port(request.asked_ip, request.asked_port)}"
     if _refused(lab) and result.unknown is None:
-        expected = f"{wish}: dropped, as externalTrafficPolicy Local wants it without a local endpoint"
-        seen = f"the rules end in {', '.join(result.ends) or 'DNAT'}"
-        if not result.endpoints and "DROP" in result.ends:
-            return held(expected, seen, details=result.text, **shown_by(rules))
-        advice = "see the service's externalTrafficPolicy and kube-proxy's log"
-        return broken(expected, seen, advice=advice, details=result.text, **shown_by(rules))
-    walked = walk_verdict(result, known, rules, wish, service)
+        return _refused_by_rules(ledger, result, wish)
+    walked = walk_verdict(result, known, ledger, wish, service)
     if not walked.held:
         return walked
     tracked = conntrack_verdict(ledger, known)
@@ -267,25 +267,48 @@ def _by_an_endpoint(
     return broken(expected, f"{seen}, which names no pod behind the service", advice=advice, **shown)
 
 
+def _refused_by_rules(ledger: Ledger, result: Walk, wish: str) -> Verdict:
+    """The entry node's rules drop what externalTrafficPolicy Local has no endpoint for there."""
+    entry, mode = ledger.request.entry, proxy_mode(ledger.intent)
+    expected = f"{wish}: dropped, as externalTrafficPolicy Local wants it without a local endpoint"
+    seen = f"the rules end in {', '.join(result.ends) or 'DNAT'}"
+    shown = shown_by(mode.reading(entry))
+    refused = mode.refuses(entry, entry_packet(ledger, "entry-uplink"), result)
+    if refused:
+        return held(expected, f"{seen}, and the packet goes no further", details=result.text, **shown)
+    if refused is None:
+        advice = "iptables -t filter -S INPUT, and the chains it leads to: does a rule drop the port?"
+        seen += "; what table filter does with it is not known"
+        return inconclusive(expected, seen, advice=advice, details=result.text, **shown)
+    advice = "see the service's externalTrafficPolicy and kube-proxy's log"
+    return broken(expected, seen, advice=advice, details=result.text, **shown)
+
+
 def _same_source(ledger: Ledger, result: Walk) -> Verdict:
     """Rules, conntrack and wire agree on whether the client's address was rewritten."""
     request, entry = ledger.request, connection(ledger)
     hop, packet = forwarded(ledger)
     expected = f"rules, conntrack and wire agree on the source behind {request.entry.name}"
     kept = entry.reply.dst if entry else None
+    marks = {True: "mark it for masquerading", False: "do not mark it", None: "mark it or not: not known"}
     seen = (
-        f"rules {'mark it for masquerading' if result.masquerade else 'do not mark it'}, "
+        f"rules {marks[result.masquerade]}, "
         f"conntrack expects the answer at {kept}, {hop.where} shows {describe(packet)}"
     )
-    shown = shown_by(request.entry.rules)
+    shown = shown_by(proxy_mode(ledger.intent).reading(request.entry))
     if kept != packet.ip.src or (result.masquerade and packet.ip.src == request.client_ip):
         return broken(
             expected,
             seen + _without_masquerade(ledger, result, packet),
-            advice="KUBE-POSTROUTING must masquerade what carries mark 0x4000",
+            advice="KUBE-POSTROUTING (nftables: chain masquerading) must masquerade what carries mark 0x4000",
             details=result.text,
             **shown,
         )
+    if result.masquerade is None:
+        sets = request.entry.ipsets
+        advice = sets.advice or "judge the rules that match a set by hand: which set holds the packet?"
+        seen += f"; {sets.failure}" if sets.failure else ""
+        return inconclusive(expected, seen, advice=advice, details=result.text, **shown)
     return held(expected, seen, details=result.text, **shown)
 
 
@@ -298,7 +321,9 @@ def _without_masquerade(ledger: Ledger, result: Walk, packet: Packet) -> str:
         sport=packet.tcp.sport if packet.tcp else 0,
         dport=packet.tcp.dport if packet.tcp else 0,
     )
-    after = walk(request.entry.rules.get(), leaving, "POSTROUTING", mark=result.mark)
+    if result.mark is None:
+        return ""
+    after = proxy_mode(ledger.intent).walk(request.entry, leaving, "POSTROUTING", mark=result.mark)
     if after.unknown is None and not {"MASQUERADE", "SNAT"} & set(after.ends):
         return "; no rule in POSTROUTING masquerades it"
     return ""

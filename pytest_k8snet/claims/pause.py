@@ -25,6 +25,7 @@ from pytest_k8snet.evidence.objects import Pod
 from pytest_k8snet.evidence.observations import PauseLab, PodEvidence, Request, Restart
 from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import NotObserved, Reading
+from pytest_k8snet.evidence.sandboxes import NODE_NETWORK, PINNED
 from pytest_k8snet.intent import Intent
 
 
@@ -52,7 +53,7 @@ def one_sandbox(lab: PauseLab, intent: Intent) -> Verdict:
     if len(running) == 1 and len(sandboxes) == 1:
         seen = f"{running[0].id[:12]} (pid {running[0].pid}) beside {len(containers) - 1} containers"
         return held(expected, seen, **shown_by(reading))
-    if not running and (pinned := pinned_namespace(lab.pod, containers)):
+    if not running and len(sandboxes) < 2 and (pinned := pinned_namespace(lab.pod, containers)):
         seen = f"CRI-O dropped the pause process; the namespace pinned at {pinned} stands in for it"
         return held(expected, seen, **shown_by(reading))
     count = f"{len(sandboxes)} pause containers" if sandboxes else "no pause container"
@@ -92,11 +93,14 @@ def network_mode(lab: PauseLab, intent: Intent) -> Verdict:
             **shown_by(lab.pod.containers),
         )
     verdicts = [joins(lab.pod, container, sandbox) for container in ours]
-    if sandbox.network_mode not in (None, "none"):
+    hosts = sandbox.network_namespace == NODE_NETWORK
+    if hosts or sandbox.network_mode not in (None, "none"):
+        own = "a network namespace of its own" if hosts else 'NetworkMode "none"'
+        seen = "its runtime spec names no network namespace" if hosts else f'"{sandbox.network_mode}"'
         verdicts.append(
             broken(
-                f'NetworkMode "none" of the pause container {sandbox.id[:12]}: CNI makes its network',
-                f'"{sandbox.network_mode}"',
+                f"{own} of the pause container {sandbox.id[:12]}: CNI makes its network",
+                seen,
                 advice="a pod with hostNetwork or a runtime without CNI has no network of its own",
                 **shown_by(lab.pod.containers),
             )
@@ -120,17 +124,18 @@ def same_netns(lab: PauseLab, intent: Intent) -> Verdict:
     running = sandbox is not None and sandbox.pid > 0
     if sandbox is not None and running:
         members.insert(0, sandbox)
+    pinned = None if running else pinned_namespace(lab.pod, containers)
     inode = {member.id: inode_of(lab.pod, inodes, member.pid) for member in members}
+    shared = inode_of(lab.pod, inodes, PINNED) if pinned else inode[members[0].id]
     node = inode_of(lab.pod, inodes, 1)
     expected = f"one network namespace for {', '.join(c.name for c in members)}, other than net:[{node}]"
     found = "; ".join(f"{c.name} (pid {c.pid}) net:[{inode[c.id]}]" for c in members)
-    strangers = [c for c in members if inode[c.id] != inode[members[0].id]]
+    if pinned:
+        found += f"; the namespace pinned at {pinned}, net:[{shared}], stands in for CRI-O's pause process"
+    strangers = [c for c in members if inode[c.id] != shared]
     on_node = [c for c in members if inode[c.id] == node]
     if not strangers and not on_node:
-        if running:
-            return held(expected, found, **shown_by(lab.pod.inodes))
-        if pinned := pinned_namespace(lab.pod, containers):
-            found += f"; the namespace pinned at {pinned} stands in for CRI-O's pause process"
+        if running or pinned:
             return held(expected, found, **shown_by(lab.pod.inodes))
         return inconclusive(
             f"the pause container in {expected}",
@@ -138,8 +143,9 @@ def same_netns(lab: PauseLab, intent: Intent) -> Verdict:
             advice="see one-sandbox",
             **shown_by(lab.pod.containers),
         )
+    first = "the pinned namespace" if pinned else f"{members[0].name}'s"
     culprits = [f"{c.name} is in the node's own namespace" for c in on_node]
-    culprits += [f"{c.name} is not in {members[0].name}'s" for c in strangers if c not in on_node]
+    culprits += [f"{c.name} is not in {first}" for c in strangers if c not in on_node]
     return broken(
         expected,
         f"{', '.join(culprits)}: {found}",
@@ -279,6 +285,13 @@ def shared_localhost(lab: PauseLab, intent: Intent) -> Verdict:
 def both_reachable(lab: PauseLab, intent: Intent) -> Verdict:
     """Both ports answer on the one pod IP from another node."""
     pod, requests = lab.pod.pod, lab.from_other_node
+    if not requests:
+        raise NotObserved(
+            f"this run knows no node but {lab.pod.node.name}, which runs {pod.name}: none to ask from",
+            node=lab.pod.node.name,
+            command="kubectl get nodes",
+            advice="name another node with --k8snet-role",
+        )
     targets = [urlsplit(request.answer.get().url) for request in requests]
     own = [url for url in targets if _address(url.hostname) in _pod_ips(lab.pod)]
     ports = {url.port for url in own}

@@ -9,8 +9,8 @@ from pytest_k8snet.claims.causes import BETWEEN_NODES, ROUTES, overlay, traffic
 from pytest_k8snet.claims.diagnosis import explained_by
 from pytest_k8snet.claims.flow import Sighting, breaks, clock_jump, disorder
 from pytest_k8snet.claims.ledger import Ledger
-from pytest_k8snet.claims.matchers import anywhere, describe, tcp
-from pytest_k8snet.claims.mtu import arrived, link_fits, tunnel_fits, tunnelled, unfragmented
+from pytest_k8snet.claims.matchers import describe, tcp
+from pytest_k8snet.claims.mtu import link_fits, transferred, tunnel_fits, unfragmented
 from pytest_k8snet.claims.path import (
     encapsulation,
     envelope,
@@ -85,7 +85,7 @@ def cidr_agrees(lab: PodNetworkLab, intent: Intent) -> Verdict:
         inside = place.network.version == cidr.version and place.network.subnet_of(cidr)  # type: ignore[arg-type]
         if not (inside if share else place.network == cidr):
             wrong.append(f"{place.source} {place.network}")
-    if intent.pod_cidr.version == cidr.version and intent.pod_cidr != cidr:
+    if intent.pod_cidr and intent.pod_cidr.version == cidr.version and intent.pod_cidr != cidr:
         wrong.append(f"declared k8snet_pod_cidr {intent.pod_cidr}")
     pool_words = f"pool {found[0].name} {cidr}"
     if wrong:
@@ -236,7 +236,7 @@ def reply_encapsulated(lab: PodNetworkLab, intent: Intent) -> Verdict:
 @explained_by(traffic.mtu_too_large, traffic.tunnel_mtu_too_small, traffic.pmtu_black_hole, *BETWEEN_NODES)
 @claim
 def mtu_fits(lab: PodNetworkLab, intent: Intent) -> Verdict:
-    """Pod MTU and encapsulation overhead fit the uplinks, and a large answer arrives unfragmented."""
+    """Pod MTU and encapsulation overhead fit the uplinks, and a large transfer arrives unfragmented."""
     _apart(lab)
     kind, pods = encapsulation(intent, lab.source.node, lab.target.node), (lab.source, lab.target)
     links = [link_fits(pod, kind) for pod in pods]
@@ -251,15 +251,7 @@ def mtu_fits(lab: PodNetworkLab, intent: Intent) -> Verdict:
     fragments = [unfragmented(hop, lab) for hop in (*veths, *uplinks)]
     if not fit.held:
         return all_of((*fragments, fit))
-    transfer = arrived(lab, intent)
-    if transfer.held:
-        answer = tcp(src=target(lab.large))
-        inside = envelope(intent, lab.target.node, lab.source.node) / answer
-        passed = [hop.reply_shows(anywhere(answer)) for hop in uplinks]
-        if kind and all(verdict.held for verdict in passed):
-            passed = [tunnelled(hop, inside) for hop in uplinks]
-        transfer = all_of((transfer, *passed))
-    return all_of((*fragments, transfer, fit))
+    return all_of((*fragments, transferred(lab, intent, kind), fit))
 
 
 def _apart(lab: PodNetworkLab) -> None:
@@ -267,7 +259,7 @@ def _apart(lab: PodNetworkLab) -> None:
         raise NotObserved(
             f"both pods run on {lab.source.node.name}: nothing crosses an uplink",
             command="kubectl get pods -o wide",
-            advice="pin the pods to two nodes (nodeSelector), or name the roles with k8snet_roles",
+            advice="pin the pods to two nodes (nodeSelector), or name the roles with --k8snet-role",
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 
+from pytest_k8snet.claims.connections import NewConnection
+from pytest_k8snet.claims.setmatch import holds_set
+from pytest_k8snet.evidence.ipsets import IPSet
 from pytest_k8snet.evidence.netfilter import Match, Rule, Target
 from pytest_k8snet.evidence.packets import IPAddress
 
@@ -15,31 +17,19 @@ _PORTS = {"--dport": "dport", "--dports": "dport", "--sport": "sport", "--sports
 _SILENT = frozenset({"tcp", "udp", "sctp", "comment", "multiport", "mark", "addrtype", "conntrack"})
 
 
-@dataclass(frozen=True, slots=True)
-class NewConnection:
-    """The first packet of a connection (ctstate NEW) where it enters the rules of a node.
-
-    An empty interface name means that it is not known: rules that ask for it can't be judged.
-    """
-
-    src: IPAddress
-    dst: IPAddress
-    sport: int
-    dport: int
-    protocol: str = "tcp"
-    in_interface: str = ""
-    out_interface: str = ""
-    dst_local: bool = False  #: the node itself holds the destination address
-    src_local: bool = False
-
-
-def matches(rule: Rule, packet: NewConnection, mark: int) -> float | None:
+def matches(
+    rule: Rule, packet: NewConnection, mark: int, sets: Mapping[str, IPSet] | None = None
+) -> float | None:
     """The probability that ``rule`` applies: 0.0, 1.0, a ``-m statistic`` chance, or None: not known.
 
     One condition that certainly fails makes the whole rule fail, whatever else is not known.
     """
     limited = any(match.option in ("--limit-iface-in", "--limit-iface-out") for match in rule.matches)
-    answers = [_holds(match, packet, mark, limited) for match in rule.matches if match.module != "statistic"]
+    answers = [
+        _holds(match, packet, mark, limited, sets or {})
+        for match in rule.matches
+        if match.module != "statistic"
+    ]
     if False in answers:
         return 0.0
     chance = _chance([match for match in rule.matches if match.module == "statistic"])
@@ -68,10 +58,16 @@ def xmark(target: Target, mark: int) -> int | None:
     return mark
 
 
-def _holds(match: Match, packet: NewConnection, mark: int, limited: bool) -> bool | None:
+def _holds(
+    match: Match, packet: NewConnection, mark: int, limited: bool, sets: Mapping[str, IPSet]
+) -> bool | None:
     if match.option == "--comment" or (match.option == "-m" and match.module in _SILENT):
         return True
-    answer = _plain(match, packet, mark, limited)
+    if match.option == "--match-set" and match.module == "set":
+        named = len(match.values) == 2 and match.values[0] in sets
+        answer = holds_set(sets[match.values[0]], match.values[1], packet) if named else None
+    else:
+        answer = _plain(match, packet, mark, limited)
     return None if answer is None else answer != match.negated
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_k8snet.evidence.conntrack import Connection
 from pytest_k8snet.evidence.http import Exchange
 from pytest_k8snet.evidence.interfaces import Interface
+from pytest_k8snet.evidence.ipsets import IPSet
+from pytest_k8snet.evidence.ipvs import VirtualServer
 from pytest_k8snet.evidence.netconf import NetConf
 from pytest_k8snet.evidence.netfilter import RuleSet
+from pytest_k8snet.evidence.nftables import NftTable
 from pytest_k8snet.evidence.objects import ClusterCIDR as ClusterCIDR
 from pytest_k8snet.evidence.objects import Endpoint, IPPool, NodeObject, Pod, Service
 from pytest_k8snet.evidence.packets import Capture, IPAddress
@@ -32,6 +36,12 @@ class Uplink:
     mtu: int
 
 
+#: Evidence of a proxy mode that is not declared.
+OTHER_MODE: Reading[Any] = Reading(
+    "", "", failure="not read: another proxy mode is declared, or none of this lab's claims needs it"
+)
+
+
 @dataclass(frozen=True)
 class NodeEvidence:
     name: str
@@ -39,9 +49,13 @@ class NodeEvidence:
     uplink: Reading[Uplink]
     interfaces: Reading[tuple[Interface, ...]]
     routes: Reading[tuple[Route, ...]]
-    rules: Reading[RuleSet]  #: iptables-save of the back end that kube-proxy uses
+    rules: Reading[RuleSet]  #: iptables-save of the back end that kube-proxy uses (modes iptables, ipvs)
     listeners: Reading[tuple[Listener, ...]]
     object: Reading[NodeObject]
+    nftables: Reading[NftTable] = OTHER_MODE  #: kube-proxy's own table
+    ipvs: Reading[tuple[VirtualServer, ...]] = OTHER_MODE
+    ipsets: Reading[Mapping[str, IPSet]] = OTHER_MODE  #: by name; read in mode ipvs
+    ipvs_conntrack: Reading[bool] = OTHER_MODE  #: net.ipv4.vs.conntrack: ip_vs keeps conntrack up to date
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,7 @@ class TracedRequest:
     entry: NodeEvidence  #: the node where DNAT is due: pod-src's node, or node2 for NodePort
     connections: Reading[tuple[Connection, ...]]  #: conntrack of the entry node, right after
     aftermath: Aftermath | None = None  #: only where a request of the same trace got no answer
+    upload: bool = False  #: a large body went along with the request
 
 
 @dataclass(frozen=True)
@@ -146,7 +161,7 @@ class PodNetworkLab:
     source: PodEvidence
     target: PodEvidence
     request: TracedRequest
-    large: TracedRequest  #: a >= 64 KiB answer over the same path
+    large: TracedRequest  #: a >= 64 KiB answer over the same path, or such a request (``upload``)
     to_target: Reading[Route]  #: node2, for a packet of pod-src's as it comes from there
     to_source: Reading[Route]  #: node1, for a packet of pod-dest's
     pools: Reading[tuple[IPPool, ...]]

@@ -18,10 +18,14 @@ WHAT_INSPECT = "crictl inspect"
 WHAT_LIST = "crun list --format json"
 WHAT_CONFIG = "config.json"
 WHAT_INODES = "stat -Lc '%n %i'"
+WHAT_IDS = "list of ids"
 SANDBOX = "POD"  #: the name the kubelet gives to a pod's sandbox among Docker's containers
 NODE_NETWORK = "/proc/1/ns/net"  #: where a runtime spec without a network namespace leads: to the node's own
 _DOCKER_NAME = re.compile(r"/?k8s_(?P<name>[^_]+)_(?P<pod>[^_]+)_(?P<namespace>[^_]+)_(?P<uid>[^_]+)_\d+")
-_INODE = re.compile(r"/proc/(?P<pid>[0-9]{1,10})/ns/net (?P<inode>[0-9]{1,20})")
+_ID = re.compile(r"[0-9a-f]{64}")
+_INODE = re.compile(r"(?P<path>/\S+) (?P<inode>[0-9]{1,20})")
+_PROCESS = re.compile(r"/proc/(?P<pid>[0-9]{1,10})/ns/net")
+PINNED = 0  #: stands for a sandbox without a process among the pids of :func:`parse_namespace_inodes`
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,27 @@ class OciState:
     bundle: str  #: directory with config.json
 
 
+def parse_ids(text: str | bytes) -> tuple[str, ...]:
+    """What ``docker ps -q --no-trunc`` and crictl's ``-q`` print: one whole id a line. Raises ParseError."""
+    found = tuple(lines(text))
+    for line in found:
+        if not _ID.fullmatch(line):
+            raise ParseError(WHAT_IDS, "expected 64 hexadecimal digits", line)
+    return found
+
+
 def parse_docker_inspect(text: str | bytes) -> tuple[Container, ...]:
     """The running containers of ``docker inspect ID...`` (dockershim, cri-dockerd), in its order.
 
     A container that the kubelet did not make has pod and namespace "". Raises ParseError.
     """
     listed = jsontree.parse(WHAT_DOCKER, text).items()
-    return tuple(_docker(entry) for entry in listed if entry["State"]["Running"].flag())
+    return tuple(_docker(entry) for entry in listed if _runs(entry["State"]))
+
+
+def _runs(state: Tree) -> bool:
+    # While Docker restarts a container by its own policy, it calls it running, with pid 0.
+    return state["Running"].flag() and not state.flag_or("Restarting", False)
 
 
 def _docker(entry: Tree) -> Container:
@@ -88,7 +106,8 @@ def _docker(entry: Tree) -> Container:
 def parse_crictl_inspectp(text: str | bytes) -> tuple[Container, ...]:
     """The ready sandboxes of ``crictl inspectp ID...`` as containers called "POD".
 
-    ``pid`` is 0 where CRI-O dropped the pause process (drop_infra_ctr). Raises ParseError.
+    ``pid`` is 0 where CRI-O dropped the pause process (drop_infra_ctr): its verbose half then has neither
+    pid nor image (``createSandboxInfo``; in CRI-O before 1.22 no runtimeSpec either). Raises ParseError.
     """
     return tuple(
         _cri_sandbox(entry)
@@ -120,19 +139,20 @@ def _crictl(what: str, text: str | bytes) -> Iterator[Tree]:
 
 
 def _cri_sandbox(entry: Tree) -> Container:
-    status = entry["status"]
+    status, info = entry["status"], entry["info"]
     metadata = status["metadata"]
+    dropped = not info.get("pid") and not info.get("image")
     return Container(
         id=status["id"].text(),
         name=SANDBOX,
         pod=metadata["name"].text(),
         namespace=metadata["namespace"].text(),
         sandbox=True,
-        pid=entry["info"]["pid"].integer(),
+        pid=0 if dropped else info["pid"].integer(),
         sandbox_id=status["id"].text(),
         pod_uid=metadata.text_or("uid", ""),
-        image=entry["info"].text_or("image", ""),
-        network_namespace=_network_namespace(entry["info"].get("runtimeSpec")),
+        image=info.text_or("image", ""),
+        network_namespace=_network_namespace(info.get("runtimeSpec")),
         runtime="cri",
     )
 
@@ -211,18 +231,37 @@ def _annotation(annotations: Mapping[str, str], key: str) -> str:
     return annotations[key]
 
 
-def parse_namespace_inodes(text: str | bytes) -> dict[int, int]:
+def pinned_namespace(containers: Iterable[Container]) -> str | None:
+    """Where the network namespace of a pod is pinned whose sandbox has no process: CRI-O's drop_infra_ctr.
+
+    The sandbox's own spec names the path; where it is not shown, the one path that all containers name.
+    None beside a sandbox that runs, and for a path below /proc: that is a process's namespace
+    (:data:`NODE_NETWORK`: the node's own), which pins nothing.
+    """
+    containers = tuple(containers)
+    sandboxes = [container for container in containers if container.sandbox]
+    if any(sandbox.pid > 0 for sandbox in sandboxes):
+        return None
+    naming = [sandbox for sandbox in sandboxes if sandbox.network_namespace]
+    naming = naming or [container for container in containers if not container.sandbox]
+    paths = {container.network_namespace for container in naming}
+    path = paths.pop() if len(paths) == 1 else None
+    return None if path is None or path.startswith("/proc/") else path
+
+
+def parse_namespace_inodes(text: str | bytes, pinned: str = "") -> dict[int, int]:
     """pid -> inode of its network namespace, from ``stat -Lc '%n %i' /proc/PID/ns/net...``.
 
-    A process that ended has no line (stat says so on its standard error). Raises ParseError, also
-    for output without any line.
+    The namespace at the path ``pinned`` has the key :data:`PINNED`. A process that ended has no line (stat
+    says so on its standard error). Raises ParseError, also for output without any line.
     """
     inodes: dict[int, int] = {}
     for line in lines(text):
         match = _INODE.fullmatch(line)
-        if match is None:
+        process = _PROCESS.fullmatch(match["path"]) if match else None
+        if match is None or (process is None and match["path"] != pinned):
             raise ParseError(WHAT_INODES, "unknown line", line)
-        inodes[int(match["pid"])] = int(match["inode"])
+        inodes[int(process["pid"]) if process else PINNED] = int(match["inode"])
     if not inodes:
         raise ParseError(WHAT_INODES, "nothing was printed")
     return inodes

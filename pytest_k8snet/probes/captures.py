@@ -47,9 +47,11 @@ def capturing(cluster: Cluster, points: Sequence[Point], *, pcap: str, filter: s
     capture becomes the failed reading of its point; the others go on.
     """
     deadline = Deadline(cluster.patience.listening)
-    started = [_Started(cluster, point, f"{pcap}-{point.id}.pcap", filter) for point in points]
+    started: list[_Started] = []
     captures = Captures()
     try:
+        for point in points:
+            started.append(_Started(cluster, point, f"{pcap}-{point.id}.pcap", filter))
         for capture in started:
             capture.wait(deadline)
         yield captures

@@ -33,6 +33,9 @@ PACKAGES = {
     "iptables-save": "iptables",
     "iptables-legacy-save": "iptables",
     "iptables-nft-save": "iptables",
+    "nft": "nftables",
+    "crictl": "cri-tools",
+    "docker": "docker.io",
 }
 NOT_FOUND = 127  #: a shell's exit status for a program that is not there (POSIX 2.8.2)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_k8snet.clusters.base import Cluster, ClusterError
+from pytest_k8snet.clusters.base import Cluster, ClusterError, Node
 from pytest_k8snet.evidence import objects
 from pytest_k8snet.evidence.objects import Endpoint, NodeObject, Pod, Service
 from pytest_k8snet.evidence.observations import (
@@ -51,7 +51,7 @@ CLUSTERIP, NODEPORT = "svc-clusterip", "svc-nodeport"
 PAUSE_PORTS = {"container1": 8000, "container2": 8080}
 PORT = 8080  #: pod-dest's and both services'
 PATH = "/hostname"
-LARGE = "/large"  #: the reference network's application answers it with 128 KiB; others, with what they like
+LARGE = "/large"  #: the reference network's application answers it with 128 KiB; no other knows it
 
 #: Connections of :func:`observe_spread`. With three endpoints chosen at random, the chance that one of them
 #: is never chosen is at most 3 * (2/3)^40 = 2.7e-7.
@@ -79,6 +79,9 @@ class _Nodes:
         return self._seen[name]
 
     def role(self, role: str) -> NodeEvidence:
+        """Raises ClusterError where no node has it."""
+        if role not in self._cluster.roles:
+            raise ClusterError(f"no node has the role {role}: name one with --k8snet-role")
         return self.named(self._cluster.roles[role])
 
 
@@ -92,24 +95,27 @@ def observe_pause(cluster: Cluster, intent: Intent) -> PauseLab:
         _request(cluster, from_pod(cluster, found, here), f"{here} -> 127.0.0.1:{port}", "127.0.0.1", port)
         for here, port in ((first, second_port), (second, first_port))
     )
-    other = cluster.nodes[_other_node(cluster, found.node)]
     address = pod_address(found)
     outside = tuple(
         _request(cluster, from_node(other), f"{other.name} -> {PAUSE} {address}:{port}", str(address), port)
+        for other in _other_nodes(cluster, found.node)[:1]
         for port in PAUSE_PORTS.values()
     )
     return PauseLab(pod, siblings, outside)
 
 
 def observe_pod_network(cluster: Cluster, intent: Intent) -> PodNetworkLab:
-    """Lab 2: pod-src asks pod-dest on another node, once briefly and once for a large answer."""
+    """Lab 2: pod-src asks pod-dest on another node, once briefly and once with a large transfer.
+
+    That is an answer of the reference network's application. Others have none to give: there it is a request.
+    """
     nodes = _Nodes(cluster, intent)
     source, target = _pods(cluster, nodes, (SOURCE, TARGET))
     request, large = trace_from_pod(
         cluster,
         source,
         target,
-        questions=(Question("request", PATH), Question("large", LARGE, discard=True)),
+        questions=(Question("request", PATH), large_question(cluster)),
         target_port=PORT,
     )
     return PodNetworkLab(
@@ -122,6 +128,12 @@ def observe_pod_network(cluster: Cluster, intent: Intent) -> PodNetworkLab:
         pools=read_objects(cluster, "ippools", objects.parse_ippools),
         cluster_cidrs=read_objects(cluster, "clustercidrs", objects.parse_cluster_cidrs),
     )
+
+
+def large_question(cluster: Cluster) -> Question:
+    if cluster.info.reference:
+        return Question("large", LARGE, discard=True)
+    return Question("large", PATH, discard=True, upload=True)
 
 
 def observe_clusterip(cluster: Cluster, intent: Intent) -> ClusterIPLab:
@@ -276,13 +288,10 @@ def _request(cluster: Cluster, client: Client, label: str, address: str, port: i
     return Request(label, answer)
 
 
-def _other_node(cluster: Cluster, node: str) -> str:
-    """node2 where it can be: the document asks pod-pause from there."""
+def _other_nodes(cluster: Cluster, node: str) -> list[Node]:
+    """All but ``node``; node2 first where it can be: the document asks pod-pause from there."""
     preferred = [cluster.roles[role] for role in ("node2", "node1", "master") if role in cluster.roles]
-    for name in [*preferred, *cluster.nodes]:
-        if name != node:
-            return name
-    raise ClusterError(f"{node} is the only node: nothing can be asked from another one")
+    return [cluster.nodes[name] for name in dict.fromkeys([*preferred, *cluster.nodes]) if name != node]
 
 
 def _find_service(cluster: Cluster, name: str, services: Reading[tuple[Service, ...]]) -> Service:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import TypeVar
 
 from pytest_k8snet.clusters.base import Cluster, ClusterError, Node
-from pytest_k8snet.evidence import interfaces, netconf, netfilter, objects, routes, sockets
+from pytest_k8snet.evidence import (
+    interfaces,
+    netconf,
+    objects,
+    routes,
+    sockets,
+)
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.netconf import NetConf
-from pytest_k8snet.evidence.netfilter import RuleSet
 from pytest_k8snet.evidence.objects import NodeObject
-from pytest_k8snet.evidence.observations import NodeEvidence, Uplink
+from pytest_k8snet.evidence.observations import OTHER_MODE, NodeEvidence, Uplink
 from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.evidence.routes import Route
@@ -27,8 +31,15 @@ from pytest_k8snet.probes.commands import (
     last_line,
     read,
     read_objects,
-    run,
     unreached,
+)
+from pytest_k8snet.probes.rules import (
+    RULES,
+    read_ipsets,
+    read_ipvs,
+    read_ipvs_conntrack,
+    read_nftables,
+    read_rules,
 )
 
 T = TypeVar("T")
@@ -38,9 +49,6 @@ ROUTES = ("ip", "-j", "-d", "route", "show", "table", "all")
 LISTENERS = ("ss", "-H", "-ltnp")
 LISTENERS_NETSTAT = ("netstat", "-ltnp")
 NETCONF = ("ip", "-j", "-4", "netconf", "show")
-RULES = ("iptables-save",)
-#: One node can hold rules of both back ends, and kube-proxy (in its own image) uses either.
-RULES_LEGACY, RULES_NFT = ("iptables-legacy-save",), ("iptables-nft-save",)
 
 #: The kernel's ENETUNREACH and EHOSTUNREACH: no route fits; an unreachable route does, or forwarding is off
 #: (``fib_table_lookup``, ``ip_route_input_slow``).
@@ -67,15 +75,20 @@ def observe_node(
         node_objects = read_node_objects(cluster)
     own = derive(node_objects, lambda listed: _named(listed, node.name))
     addresses = read(node, ADDRESSES, interfaces.parse_addresses)
+    mode = intent.proxy_mode if rules else ""
     return NodeEvidence(
         name=node.name,
         role=node.role,
         uplink=find_uplink(node.name, addresses, own, intent),
         interfaces=addresses,
         routes=read(node, ROUTES, routes.parse_routes),
-        rules=read_rules(node) if rules else _left_out(node, RULES),
+        rules=read_rules(node) if mode in ("iptables", "ipvs") else _left_out(node, RULES),
         listeners=read_listeners(node) if listeners else _left_out(node, LISTENERS),
         object=own,
+        nftables=read_nftables(node, intent) if mode == "nftables" else OTHER_MODE,
+        ipvs=read_ipvs(node) if mode == "ipvs" else OTHER_MODE,
+        ipsets=read_ipsets(node) if mode == "ipvs" else OTHER_MODE,
+        ipvs_conntrack=read_ipvs_conntrack(node) if mode == "ipvs" else OTHER_MODE,
     )
 
 
@@ -95,22 +108,6 @@ def find_uplink(
         return failed_as(node_object)
     wanted = _underlay_addresses(node_object.value) if node_object.value else []
     return derive(addresses, lambda listed: _uplink(node, listed, wanted, intent.uplink))
-
-
-def read_rules(node: Node) -> Reading[RuleSet]:
-    """iptables-save of the back end that holds kube-proxy's rules; where none answers, why each does not."""
-    best = plain = _read_rules(node, RULES)
-    failures = [plain.failure]
-    for argv in (RULES_LEGACY, RULES_NFT):
-        # iptables-save of one back end warns where the other holds rules too.
-        doubtful = argv == RULES_LEGACY and plain.value is not None and plain.value.legacy_present
-        if _kube_rules(best) and not doubtful:
-            continue
-        other = _read_rules(node, argv)
-        failures.append(other.failure)
-        if _kube_rules(other) > _kube_rules(best):
-            best = other
-    return replace(best, failure="; ".join(filter(None, failures))) if best.failure else best
 
 
 def read_listeners(node: Node) -> Reading[tuple[Listener, ...]]:
@@ -182,7 +179,7 @@ def _named(listed: tuple[NodeObject, ...], name: str) -> NodeObject:
     for node in listed:
         if node.name == name:
             return node
-    raise NotObserved(f"the API lists no node {name}", advice="name the nodes with k8snet_roles")
+    raise NotObserved(f"the API lists no node {name}", advice="name the nodes with --k8snet-role")
 
 
 def _underlay_addresses(node: NodeObject) -> list[IPAddress]:
@@ -219,22 +216,6 @@ def _uplink(
         advice=f"choose another with k8snet_uplink; {node} has "
         + ", ".join(interface.name for interface in listed),
     )
-
-
-def _read_rules(node: Node, argv: Sequence[str]) -> Reading[RuleSet]:
-    # The warning that legacy tables exist too is a comment, on either stream by version.
-    return derive(
-        run(node, argv),
-        lambda result: netfilter.parse_iptables_save(
-            b"\n".join([result.stdout, *(x for x in result.stderr.splitlines() if x.startswith(b"#"))])
-        ),
-    )
-
-
-def _kube_rules(reading: Reading[RuleSet]) -> int:
-    """How many rules stand in kube-proxy's chains of table nat (canary chains hold none); 0 if unread."""
-    chains = reading.value.tables.get("nat", {}) if reading.value else {}
-    return sum(len(chain.rules) for name, chain in chains.items() if name.startswith("KUBE-"))
 
 
 def _left_out(node: Node, argv: Sequence[str]) -> Reading[T]:

@@ -7,6 +7,7 @@ import json
 from pytest_k8snet.clusters.base import Node
 from pytest_k8snet.evidence import sandboxes
 from pytest_k8snet.evidence.errors import ParseError
+from pytest_k8snet.evidence.objects import Pod
 from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.evidence.sandboxes import Container
 from pytest_k8snet.probes.commands import derive, failed_as, read
@@ -14,7 +15,15 @@ from pytest_k8snet.probes.commands import derive, failed_as, read
 LIST = ("crun", "--root", "/run/crun", "list", "--format", "json")
 
 
-def read_containers(node: Node) -> Reading[tuple[Container, ...]]:
+def read_containers(node: Node, pod: Pod) -> Reading[tuple[Container, ...]]:
+    """The running containers of ``pod``, its sandboxes included. The runtime lists by node, not by pod."""
+    return derive(
+        read_all(node),
+        lambda found: tuple(c for c in found if (c.namespace, c.pod) == (pod.namespace, pod.name)),
+    )
+
+
+def read_all(node: Node) -> Reading[tuple[Container, ...]]:
     """Every running container of the node, sandboxes included."""
     listed = read(node, LIST, sandboxes.parse_oci_list)
     if listed.failure or listed.value is None:

@@ -12,12 +12,16 @@ from pytest_k8snet.evidence.observations import NodeEvidence, PodEvidence
 from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.evidence.sandboxes import Container
-from pytest_k8snet.probes import oci
+from pytest_k8snet.probes import cri, docker, oci
 from pytest_k8snet.probes.commands import derive, failed_as, read, read_objects
 from pytest_k8snet.probes.nodes import ADDRESSES
 
-#: What reads the containers of a node, by ``Cluster.runtime``.
-RUNTIMES: Mapping[str, Callable[[Node], Reading[tuple[Container, ...]]]] = {"oci": oci.read_containers}
+#: What reads the containers of a pod on its node, by ``Cluster.runtime_of``.
+RUNTIMES: Mapping[str, Callable[[Node, Pod], Reading[tuple[Container, ...]]]] = {
+    "oci": oci.read_containers,
+    "docker": docker.read_containers,
+    "cri": cri.read_containers,
+}
 
 
 def read_pods(cluster: Cluster) -> Reading[tuple[Pod, ...]]:
@@ -55,11 +59,11 @@ def observe_pod(
         where.name, "", failure="not read for this lab: none of its claims needs it"
     )
     containers = read_containers(cluster, where, pod) if inside or inodes else left_out
-    sandbox = derive(containers if inside else left_out, lambda listed: sandbox_of(pod, listed).pid)
+    namespace = derive(containers if inside else left_out, lambda listed: namespace_of(pod, listed))
     return PodEvidence(
         pod=pod,
         node=node,
-        inside=read_inside(where, sandbox),
+        inside=read_inside(where, namespace),
         containers=containers,
         inodes=read_inodes(where, containers if inodes else left_out),
     )
@@ -67,16 +71,14 @@ def observe_pod(
 
 def read_containers(cluster: Cluster, node: Node, pod: Pod) -> Reading[tuple[Container, ...]]:
     """The pod's running containers, its sandbox included, as the node's runtime lists them."""
+    runtime = cluster.runtime_of(node.name)
     try:
-        listing = RUNTIMES[cluster.runtime]
+        listing = RUNTIMES[runtime]
     except KeyError:
         raise ClusterError(
-            f"containers of runtime {cluster.runtime!r} can't be read by this version"
+            f"containers of runtime {runtime!r} on {node.name} can't be read by this version"
         ) from None
-    return derive(
-        listing(node),
-        lambda listed: tuple(c for c in listed if (c.namespace, c.pod) == (pod.namespace, pod.name)),
-    )
+    return listing(node, pod)
 
 
 def sandbox_of(pod: Pod, containers: tuple[Container, ...]) -> Container:
@@ -94,17 +96,51 @@ def sandbox_of(pod: Pod, containers: tuple[Container, ...]) -> Container:
     )
 
 
-def read_inside(node: Node, pid: Reading[int]) -> Reading[tuple[Interface, ...]]:
-    """The addresses in the network namespace of process ``pid``."""
-    if pid.failure or pid.value is None:
-        return failed_as(pid)
-    return read(node, ("nsenter", "-t", str(pid.value), "-n", *ADDRESSES), interfaces.parse_addresses)
+def container_named(containers: tuple[Container, ...], name: str) -> Container:
+    """Raises NotObserved when no such container runs."""
+    for container in containers:
+        if container.name == name and not container.sandbox:
+            return container
+    raise NotObserved(f"container {name} does not run", advice="see the pod's events")
+
+
+def namespace_of(pod: Pod, containers: tuple[Container, ...]) -> tuple[str, ...]:
+    """nsenter's options for the pod's network namespace: by its sandbox's process, else by the path where
+    CRI-O pinned it, as process 1 sees it (a probe pod has another /run; /var/run would lead it there).
+
+    Raises NotObserved.
+    """
+    sandbox = sandbox_of(pod, containers)
+    if sandbox.pid > 0:
+        return of_process(sandbox.pid)
+    if path := sandboxes.pinned_namespace(containers):
+        return (f"--net=/proc/1/root{path.removeprefix('/var') if path.startswith('/var/run/') else path}",)
+    raise NotObserved(
+        f"the sandbox {sandbox.id[:12]} of pod {pod.name} has no process, and its namespace no known path",
+        advice=f"compare linux.namespaces in `crictl inspectp {sandbox.id[:12]}` with the containers' own",
+    )
+
+
+def of_process(pid: int) -> tuple[str, ...]:
+    """nsenter's options for the network namespace of process ``pid``."""
+    return ("-t", str(pid), "-n")
+
+
+def read_inside(node: Node, namespace: Reading[tuple[str, ...]]) -> Reading[tuple[Interface, ...]]:
+    """The addresses in a network namespace, by nsenter's options for it."""
+    if namespace.failure or namespace.value is None:
+        return failed_as(namespace)
+    return read(node, ("nsenter", *namespace.value, *ADDRESSES), interfaces.parse_addresses)
 
 
 def read_inodes(node: Node, containers: Reading[tuple[Container, ...]]) -> Reading[Mapping[int, int]]:
-    """pid -> inode of its network namespace, for pid 1 (the node itself) and every container."""
+    """pid -> inode of its network namespace, for pid 1 (the node itself) and every container; PINNED -> that
+    of the namespace that CRI-O pinned for a sandbox without a process."""
     if containers.failure or containers.value is None:
         return failed_as(containers)
-    pids = sorted({1, *(container.pid for container in containers.value)})
-    argv = ("stat", "-Lc", "%n %i", *(f"/proc/{pid}/ns/net" for pid in pids))
-    return read(node, argv, sandboxes.parse_namespace_inodes)
+    pids = sorted({1, *(container.pid for container in containers.value if container.pid > 0)})
+    paths = [f"/proc/{pid}/ns/net" for pid in pids]
+    if pinned := sandboxes.pinned_namespace(containers.value):
+        paths.append(pinned)
+    argv = ("stat", "-Lc", "%n %i", *paths)
+    return read(node, argv, lambda said: sandboxes.parse_namespace_inodes(said, pinned or ""))

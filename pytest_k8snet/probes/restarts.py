@@ -7,12 +7,20 @@ from pytest_k8snet.evidence import interfaces
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.objects import Pod
 from pytest_k8snet.evidence.observations import Identity, Restart
-from pytest_k8snet.evidence.reading import NotObserved, Reading
+from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.evidence.sandboxes import Container
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.probes.commands import derive, failed_as, read, run
 from pytest_k8snet.probes.nodes import ADDRESSES
-from pytest_k8snet.probes.pods import find_pod, read_containers, read_inodes, read_inside, read_pods
+from pytest_k8snet.probes.pods import (
+    container_named,
+    find_pod,
+    of_process,
+    read_containers,
+    read_inodes,
+    read_inside,
+    read_pods,
+)
 
 #: Seconds between looks at the runtime's listing. They end by count, so that a replay ends where the recorded
 #: run did. kubelet restarts a container that died once at once.
@@ -28,7 +36,7 @@ def restart_container(
     """
     found = find_pod(cluster, pod, read_pods(cluster))
     node = cluster.nodes[found.node]
-    before = derive(read_containers(cluster, node, found), lambda listed: _named(listed, container))
+    before = derive(read_containers(cluster, node, found), lambda listed: container_named(listed, container))
     if before.failure or before.value is None:
         return failed_as(before)
     was = identify(cluster, node, found, before.value)
@@ -51,7 +59,7 @@ def identify(cluster: Cluster, node: Node, pod: Pod, container: Container) -> Re
     """
     alone: Reading[tuple[Container, ...]] = Reading(node.name, "", (container,))
     inodes = read_inodes(node, alone)
-    inside = read_inside(node, Reading(node.name, "", container.pid))
+    inside = read_inside(node, Reading(node.name, "", of_process(container.pid)))
     outside = read(node, ADDRESSES, interfaces.parse_addresses)
     for reading in (inodes, inside, outside):
         if reading.failure:
@@ -88,10 +96,3 @@ def _come_back(cluster: Cluster, node: Node, pod: Pod, before: Container) -> Rea
         failure=f"{before.name} was killed and did not run again within {looks} looks at the runtime; {seen}",
         advice=f"see the events of pod {pod.name} (its restartPolicy, a back-off after earlier restarts)",
     )
-
-
-def _named(listed: tuple[Container, ...], name: str) -> Container:
-    for container in listed:
-        if container.name == name:
-            return container
-    raise NotObserved(f"container {name} does not run", advice="see the pod's events")

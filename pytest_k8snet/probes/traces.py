@@ -27,11 +27,13 @@ from pytest_k8snet.probes.requests import Client, ask, from_node, from_pod, url
 
 @dataclass(frozen=True)
 class Question:
-    """One request of a trace. ``label`` names it within its lab; ``discard`` throws its body away."""
+    """One request of a trace. ``label`` names it within its lab; ``discard`` throws the answer's body away,
+    ``upload`` sends a large one (:func:`~pytest_k8snet.probes.requests.ask`)."""
 
     label: str
     path: str
     discard: bool = False
+    upload: bool = False
 
 
 def trace(
@@ -64,7 +66,7 @@ def trace(
     urls = [url(asked_ip, asked_port, question.path) for question in questions]
     with capturing(cluster, points, pcap=pcap, filter=flow_filter((asked_port, target_port))) as captures:
         answers = [
-            ask(client, where, token, discard=question.discard)
+            ask(client, where, token, discard=question.discard, upload=question.upload)
             for where, token, question in zip(urls, tokens, questions, strict=True)
         ]
         connections = read_connections(cluster.nodes[entry.name], asked_ip, asked_port)
@@ -72,7 +74,8 @@ def trace(
         aftermath = _aftermath(cluster, questions[0], entry, target, target_port) if unanswered else None
     return tuple(
         TracedRequest(
-            name=f"{client.name} -> {asked_name or asked_ip}:{asked_port}{question.path}",
+            name=f"{client.name} -> {asked_name or asked_ip}:{asked_port}{question.path}"
+            + (" with a large body" if question.upload else ""),
             token=token,
             path=question.path,
             client_ip=client_ip,
@@ -85,6 +88,7 @@ def trace(
             entry=entry,
             connections=connections,
             aftermath=aftermath,
+            upload=question.upload,
         )
         for question, token, answer in zip(questions, tokens, answers, strict=True)
     )

@@ -7,11 +7,13 @@ from pytest_k8snet.claims import pod_network
 pytestmark = pytest.mark.pod_network
 
 
+@pytest.mark.needs("calico")
 def test_ippool_mode(pod_network_lab, intent, judge):
     """The pool that holds both pods has the declared mode: Ipipmode Always, Vxlanmode Never."""
     judge(pod_network.ippool_mode(pod_network_lab, intent))
 
 
+@pytest.mark.needs("calico")
 def test_cidr_agrees(pod_network_lab, intent, judge):
     """The overlay's CIDR is the cluster's pod CIDR, and both pods' IPs are in it."""
     judge(pod_network.cidr_agrees(pod_network_lab, intent))

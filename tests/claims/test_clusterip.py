@@ -253,10 +253,9 @@ class TestRulesLeadToPod:
         assert "read from nf_tables; legacy tables hold rules too" in verdict.seen
 
     @pytest.mark.parametrize("mode", ["nftables", "ipvs"])
-    def test_other_proxy_modes(self, mode: str) -> None:
+    def test_another_mode_was_read(self, mode: str) -> None:
         verdict = clusterip.rules_lead_to_pod(scenes.clusterip(), Intent(proxy_mode=mode))
-        assert_inconclusive(verdict, mode)
-        assert "nft list" in verdict.command or "ipvsadm" in verdict.command
+        assert_inconclusive(verdict, "another proxy mode is declared")
 
     def test_unread(self) -> None:
         assert_inconclusive(clusterip.rules_lead_to_pod(with_rules(failed()), INTENT))

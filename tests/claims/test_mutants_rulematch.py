@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.claims.rulematch import NewConnection, matches, xmark
+from pytest_k8snet.claims.connections import NewConnection
+from pytest_k8snet.claims.rulematch import matches, xmark
 from pytest_k8snet.evidence.netfilter import Rule, Target, parse_iptables_save
 
 PACKET = NewConnection(

@@ -8,8 +8,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from pytest_k8snet.claims.rulematch import NewConnection
-from pytest_k8snet.claims.rulewalk import MASQUERADE_MARK, Walk, service_chain_name, walk
+from pytest_k8snet.claims.connections import NewConnection
+from pytest_k8snet.claims.rulewalk import service_chain_name, walk
+from pytest_k8snet.claims.walks import MASQUERADE_MARK, Walk
 from tests.claims.scenes import rules_of
 
 PACKET = NewConnection(ip_address("20.109.131.5"), ip_address("10.107.94.97"), 54176, 8080)
@@ -140,10 +141,29 @@ def test_what_a_scout_finds_is_found_again() -> None:
     assert "-A A -p tcp -j B" in result.path
 
 
-@pytest.mark.parametrize("target", [MASQ, "-j RETURN", "-j ACCEPT", to(1), "-j MARK --save", "-j NOBODY"])
+@pytest.mark.parametrize("target", ["-j RETURN", "-j ACCEPT", to(1), "-j MARK --save", "-j NOBODY"])
 def test_an_unknown_match_before_a_target_that_counts_is_not_known(target: str) -> None:
-    result = walked(f"PREROUTING -m recent --rcheck {target}")
+    result = walked(f"PREROUTING -m recent --rcheck {target}", f"PREROUTING {to(2)}")
     assert "a match of this rule is not known" in str(result.unknown)
+
+
+@pytest.mark.parametrize("target", ["-j RETURN", "-j ACCEPT", "-j A"])
+def test_an_unknown_match_is_harmless_where_the_packet_ends_the_same(target: str) -> None:
+    result = walked(f"PREROUTING -m recent --rcheck {target}", "A -j ACCEPT", chains="A")
+    assert (result.unknown, result.ends, result.mark) == (None, ("policy ACCEPT",), 0)
+
+
+def test_a_mark_behind_an_unknown_match_is_not_known() -> None:
+    result = walked(f"PREROUTING -m recent --rcheck {MASQ}", f"PREROUTING {to(1)}")
+    assert (result.unknown, result.masquerade, result.mark) == (None, None, None)
+    assert ends_of(result) == {"10.0.0.1:8080": 1.0}
+    assert result.path == (f"-A PREROUTING {to(1)}",)
+
+
+def test_not_more_than_four_unknown_matches_are_tried() -> None:
+    accepting = [f"PREROUTING -m recent --rcheck --name {n} -j ACCEPT" for n in range(5)]
+    assert walked(*accepting[:4]).unknown is None
+    assert "--name 4" in str(walked(*accepting).unknown) or "--name 0" in str(walked(*accepting).unknown)
 
 
 def test_an_unknown_match_before_a_mark_that_is_there_already_is_harmless() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from pytest_k8snet.claims.catalogue import CATALOGUE, Claim
+from pytest_k8snet.claims.connections import NewConnection
 from pytest_k8snet.claims.diagnosis import Cause
 from pytest_k8snet.claims.ledger import Hop, Ledger
 from pytest_k8snet.claims.matchers import Inner, Matcher, Outer
 from pytest_k8snet.claims.rows import LedgerRow
-from pytest_k8snet.claims.rulematch import NewConnection
-from pytest_k8snet.claims.rulewalk import Walk
 from pytest_k8snet.claims.verdict import Outcome, Verdict
+from pytest_k8snet.claims.walks import Walk
 from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.intent import Intent
 from tests.claims import scenes

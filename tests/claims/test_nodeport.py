@@ -9,6 +9,7 @@ import pytest
 from pytest_k8snet.claims import nodeport
 from pytest_k8snet.claims.listeners import opens_sockets
 from pytest_k8snet.claims.verdict import Verdict
+from pytest_k8snet.evidence.netfilter import parse_iptables_save
 from pytest_k8snet.evidence.observations import NodeEvidence, NodePortLab, TracedRequest
 from pytest_k8snet.evidence.sockets import Listener
 from pytest_k8snet.intent import Intent
@@ -204,11 +205,12 @@ class TestKubeProxyListens:
 
     def test_later_versions_without_rules(self) -> None:
         gone = ok(rules_of(NAT.replace("--dport 31080", "--dport 31081")), "iptables-save")
-        assert_broken(self.judge(version="v1.30.2", rules=gone), "no rule of KUBE-NODEPORTS leads from 31080")
+        assert_broken(self.judge(version="v1.30.2", rules=gone), "no rule of KUBE-NODEPORTS claims 31080")
+        bypassed = ok(rules_of(NAT.replace(f"--dport 31080 -j {SVC_NODEPORT}", "--dport 31080 -j ACCEPT")))
+        assert_broken(self.judge(version="v1.30.2", rules=bypassed), "rules of 31080 lead to no service")
         unknown = ok(rules_of(NAT.replace("--dst-type LOCAL", "--dst-type UNICAST")), "iptables-save")
         assert_inconclusive(self.judge(version="v1.30.2", rules=unknown), "UNICAST")
         assert_inconclusive(self.judge(version="v1.30.2", rules=failed()))
-        assert_inconclusive(self.judge(version="v1.33.0", intent=Intent(proxy_mode="nftables")), "nftables")
 
     def test_1_23_may_open_no_socket_in_dual_stack(self) -> None:
         verdict = self.judge(version="v1.23.4")
@@ -217,10 +219,36 @@ class TestKubeProxyListens:
         assert "opens a socket" in self.judge(EVERYWHERE, version="v1.23.4").seen
 
     def test_without_a_version_what_is_there_decides(self) -> None:
-        assert "a kube-proxy socket is there" in self.judge(EVERYWHERE, version="").seen
-        verdict = self.judge(version="")
+        node = replace(scenes.node2().object.get(), kube_proxy_version="", kubelet_version="")
+        unknown = ok(node, "kubectl get nodes -o json", "")
+        assert "a kube-proxy socket is there" in self.judge(EVERYWHERE, object=unknown).seen
+        verdict = self.judge(object=unknown)
         assert_held(verdict)
         assert "version unknown, no socket" in verdict.seen
+
+    def test_the_kubelets_version_stands_in(self) -> None:
+        """Kubernetes leaves kubeProxyVersion empty since its deprecation (KEP-4004)."""
+        node = replace(scenes.node2().object.get(), kube_proxy_version="", kubelet_version="v1.34.1")
+        verdict = self.judge(object=ok(node, "kubectl get nodes -o json", ""))
+        assert_held(verdict)
+        words = "v1.34.1 (the kubelet's version: the node states none of kube-proxy) opens no socket"
+        assert words in verdict.seen
+
+    @pytest.mark.parametrize(
+        ("version", "process"),
+        [("v1.20.8+k3s1", "k3s-server"), ("v1.21.12", "kube-proxy"), ("v1.22.9+rke2r1", "kube-proxy")],
+    )
+    def test_versions_as_distributions_print_them(self, version: str, process: str) -> None:
+        listening = replace(EVERYWHERE, address=None, processes=((process, 4321),))
+        verdict = self.judge(listening, version=version)
+        assert_held(verdict)
+        assert f"{version} opens a socket" in verdict.seen
+        assert_broken(self.judge(version=version), "nothing listens on 31080")
+
+    def test_a_socket_for_each_address_family(self) -> None:
+        """kube-proxy 1.21 to 1.23 in dual stack: one socket for IPv4, one for IPv6."""
+        pair = (EVERYWHERE, replace(EVERYWHERE, address=ip_address("::")))
+        assert_held(self.judge(*pair, version="v1.22.9"))
 
     def test_unread(self) -> None:
         assert_inconclusive(self.judge(listeners=failed()))
@@ -441,6 +469,26 @@ class TestRulesConntrackWire:
         lab = with_request(refused(), entry=rules.request.entry)
         assert_held(nodeport.rules_conntrack_wire(lab, INTENT))
         assert_broken(nodeport.rules_conntrack_wire(refused(), INTENT), "the rules end in DNAT")
+
+    @pytest.mark.parametrize(
+        ("filtering", "outcome", "words"),
+        [
+            # since 1.22: table filter drops it, table nat lets it pass
+            ("-A KUBE-EXTERNAL-SERVICES -p tcp -m tcp --dport 31080 -j DROP", "held", "goes no further"),
+            ("-A KUBE-EXTERNAL-SERVICES -p udp -j DROP", "broken", "policy ACCEPT"),
+            ("-A KUBE-EXTERNAL-SERVICES -p tcp -m recent --rcheck -j DROP", "inconclusive", "table filter"),
+        ],
+    )
+    def test_refused_by_table_filter(self, filtering: str, outcome: str, words: str) -> None:
+        chains = ":INPUT ACCEPT [0:0]\n:KUBE-EXTERNAL-SERVICES - [0:0]\n-A INPUT -j KUBE-EXTERNAL-SERVICES"
+        gone = NAT.replace("--dport 31080", "--dport 31081").strip()
+        nat_table = "\n".join(f"{x} [0:0]" if x.startswith(":") else x for x in gone.splitlines())
+        text = f"*nat\n{nat_table}\nCOMMIT\n*filter\n{chains}\n{filtering}\nCOMMIT\n"
+        rules = ok(parse_iptables_save(text), "iptables-save")
+        lab = with_request(refused(), entry=replace(scenes.node2(), rules=rules))
+        verdict = nodeport.rules_conntrack_wire(lab, INTENT)
+        assert verdict.outcome.value == outcome
+        assert words in verdict.seen
 
     def test_unread(self) -> None:
         for changes in (

@@ -12,7 +12,7 @@ from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.observations import PauseLab, Restart
 from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import Reading
-from pytest_k8snet.evidence.sandboxes import Container
+from pytest_k8snet.evidence.sandboxes import NODE_NETWORK, PINNED, Container
 from pytest_k8snet.intent import Intent
 from tests.claims import scenes
 from tests.claims.judge import assert_broken, assert_held, assert_inconclusive
@@ -114,6 +114,12 @@ class TestNetworkMode:
         lab = listing(replace(sandbox, network_mode="host"), *rest)
         assert_broken(pause.network_mode(lab, INTENT), '"host"')
 
+    def test_a_cri_sandbox_in_the_nodes_network(self) -> None:
+        lab = runtime("containerd://1.6.20")
+        sandbox, *rest = containers(lab)
+        lab = listing(replace(sandbox, network_namespace=NODE_NETWORK), *rest, lab=lab)
+        assert_broken(pause.network_mode(lab, INTENT), "names no network namespace")
+
     def test_the_path_of_the_pause_process(self) -> None:
         assert_held(pause.network_mode(runtime("containerd://1.6.20"), INTENT))
 
@@ -185,11 +191,13 @@ class TestSameNetns:
     def test_a_pinned_namespace_stands_in(self) -> None:
         for name in ("cri-o://1.30", "containerd://1.6.20"):
             lab = runtime(name)
+            inodes = ok({1: 5, PINNED: 6, 101: 6, 102: 6}, "stat", "k8s-node1")
             pinned = [replace(c, network_namespace="/var/run/netns/1") for c in containers(lab)[1:]]
-            verdict = pause.same_netns(listing(*pinned, lab=lab), INTENT)
+            lab = with_pod(listing(*pinned, lab=lab), inodes=inodes)
+            verdict = pause.same_netns(lab, INTENT)
             if name.startswith("cri-o"):
                 assert_held(verdict)
-                assert "pinned at /var/run/netns/1 stands in" in verdict.seen
+                assert "pinned at /var/run/netns/1, net:[6], stands in" in verdict.seen
             else:
                 assert_inconclusive(verdict, "no pause container runs")
 
@@ -207,6 +215,71 @@ class TestSameNetns:
 
     def test_nothing_but_a_sandbox(self) -> None:
         assert_inconclusive(pause.same_netns(listing(containers()[0]), INTENT), "but its sandbox")
+
+
+class TestDroppedPause:
+    """CRI-O with drop_infra_ctr: the sandbox is listed, without a process."""
+
+    PATH = "/var/run/netns/f3cf"
+
+    def lab(self, *, spec: bool = True, second: str = PATH, **inodes: int) -> PauseLab:
+        lab = runtime("cri-o://1.30.0")
+        sandbox, one, two = containers(lab)
+        found = {"1": 5, str(PINNED): 6, "101": 6, "102": 6} | {k.strip("_"): v for k, v in inodes.items()}
+        listed = listing(
+            replace(sandbox, pid=0, network_namespace=self.PATH if spec else None),
+            replace(one, network_namespace=self.PATH),
+            replace(two, network_namespace=second),
+            lab=lab,
+        )
+        return with_pod(listed, inodes=ok({int(k): v for k, v in found.items()}, "stat", "k8s-node1"))
+
+    @pytest.mark.parametrize("spec", [True, False])
+    def test_held(self, spec: bool) -> None:
+        lab = self.lab(spec=spec)
+        for claim in (pause.one_sandbox, pause.network_mode, pause.same_netns):
+            verdict = claim(lab, INTENT)
+            assert_held(verdict)
+            assert "CRI-O" in verdict.seen, "what stands in for the pause process is said"
+
+    def test_a_container_in_another_namespace(self) -> None:
+        lab = self.lab(second="/var/run/netns/other", _102=7)
+        assert_held(pause.one_sandbox(lab, INTENT))
+        assert_broken(pause.network_mode(lab, INTENT), "container2", "net:[7]", "pinned namespace net:[6]")
+        assert_broken(pause.same_netns(lab, INTENT), "container2 is not in the pinned namespace")
+
+    def test_all_containers_in_another_namespace(self) -> None:
+        lab = self.lab(_101=7, _102=7)
+        assert_broken(pause.same_netns(lab, INTENT), "container1 is not in the pinned namespace")
+
+    def test_all_in_the_nodes(self) -> None:
+        assert_broken(pause.same_netns(self.lab(_0=5, _101=5, _102=5), INTENT), "node's own namespace")
+
+    def test_host_network(self) -> None:
+        lab = self.lab(_0=5, _101=5, _102=5)
+        host = [replace(c, network_namespace=NODE_NETWORK) for c in containers(lab)]
+        lab = listing(*host, lab=lab)
+        assert_broken(pause.one_sandbox(lab, INTENT), "0 of them running")
+        assert_broken(pause.network_mode(lab, INTENT), "names no network namespace")
+
+    def test_two_of_them(self) -> None:
+        lab = self.lab()
+        sandbox, *rest = containers(lab)
+        for path in (self.PATH, "/run/netns/2"):
+            other = replace(sandbox, id="dead" * 16, network_namespace=path)
+            assert_broken(pause.one_sandbox(listing(sandbox, other, *rest, lab=lab), INTENT), "2 pause")
+
+    def test_a_namespace_that_was_not_read(self) -> None:
+        lab = with_pod(self.lab(second="/other"), inodes=ok({1: 5, 101: 6, 102: 6}, "stat", "k8s-node1"))
+        for claim in (pause.network_mode, pause.same_netns):
+            assert_inconclusive(claim(lab, INTENT), "pinned for it was not read")
+
+    def test_containerd_drops_none(self) -> None:
+        lab = self.lab()
+        node = replace(lab.pod.node, object=scenes.node1().object)
+        lab = with_pod(lab, node=node)
+        assert_broken(pause.one_sandbox(lab, INTENT), "0 of them running")
+        assert_inconclusive(pause.same_netns(lab, INTENT), "no pause container runs")
 
 
 class TestPodIP:
@@ -409,10 +482,15 @@ class TestRequests:
 
     def test_ports_that_were_not_asked(self) -> None:
         lab = scenes.pause()
-        for requests in ((), lab.from_other_node[:1], lab.siblings):
+        for requests in (lab.from_other_node[:1], lab.siblings):
             assert_inconclusive(
                 pause.both_reachable(replace(lab, from_other_node=requests), INTENT), "requested:"
             )
+
+    def test_no_other_node(self) -> None:
+        verdict = pause.both_reachable(replace(scenes.pause(), from_other_node=()), INTENT)
+        assert_inconclusive(verdict, "knows no node but k8s-node1", "none to ask from")
+        assert verdict.advice == "name another node with --k8snet-role"
 
 
 class TestSurvivesRestart:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_k8snet.claims.rulematch import NewConnection
-from pytest_k8snet.claims.rulewalk import Walk, service_chain_name, walk
+from pytest_k8snet.claims.connections import NewConnection
+from pytest_k8snet.claims.rulewalk import service_chain_name, walk
+from pytest_k8snet.claims.walks import Walk
+from pytest_k8snet.evidence.ipsets import IPSet
 from pytest_k8snet.evidence.netfilter import RuleSet, parse_iptables_save
 from tests.claims.scenes import (
     DEST_IP,
@@ -94,6 +96,122 @@ class TestKubernetes:
         # both stand in the recorded iptables-save
         assert service_chain_name("default", "svc-nodeport") == "KUBE-SVC-E2FQLLMSLXOEFNG6"
         assert service_chain_name("default", "kubernetes", "https", "TCP") == "KUBE-SVC-NPX46M4PTMTKRN6Y"
+
+
+EXT = Path(__file__).parent.parent / "samples" / "iptables-save-calico-ext.txt"
+
+
+class TestCalicoAndNewerKubeProxy:
+    """A node with Calico's chains and those of kube-proxy since 1.24 (KUBE-EXT-)."""
+
+    rules = parse_iptables_save(EXT.read_bytes())
+    leaving = replace(
+        TO_NODE, dst=POD[0], dport=8080, dst_local=False, in_interface="", out_interface="tunl0"
+    )
+
+    def test_the_walks_end_at_the_pod(self) -> None:
+        nodeport = walk(self.rules, TO_NODE)
+        assert (nodeport.endpoints, nodeport.unknown, nodeport.masquerade) == (((*POD, 1.0),), None, True)
+        assert any("KUBE-EXT-" in rule for rule in nodeport.path)
+        clusterip = walk(self.rules, TO_VIP)
+        assert (clusterip.endpoints, clusterip.unknown, clusterip.masquerade) == (
+            ((*POD, 1.0),),
+            None,
+            False,
+        )
+
+    def test_calicos_sets_do_not_matter_to_what_is_masqueraded_anyway(self) -> None:
+        marked = walk(self.rules, self.leaving, "POSTROUTING", mark=0x4000)
+        assert (marked.ends, marked.unknown) == (("MASQUERADE",), None)
+        unmarked = walk(self.rules, self.leaving, "POSTROUTING")
+        assert "cali40masq-ipam-pools" in str(unmarked.unknown)
+
+    def test_with_its_sets_all_is_known(self) -> None:
+        pools = {
+            name: IPSet(name, "hash:net", ("20.96.0.0/12",))
+            for name in ("cali40masq-ipam-pools", "cali40all-ipam-pools")
+        }
+        assert walk(self.rules, self.leaving, "POSTROUTING", sets=pools).ends == ("policy ACCEPT",)
+        from_pod = replace(self.leaving, src=ip_address(SRC_IP), dst=ip_address("192.0.2.9"))
+        assert walk(self.rules, from_pod, "POSTROUTING", sets=pools).ends == ("MASQUERADE",)
+
+    def test_the_rule_for_localhost_nodeports_does_not_matter(self) -> None:
+        """kube-proxy 1.30 and newer counts NodePorts asked on 127.0.0.1, by a match that is not known."""
+        text = EXT.read_text()
+        first = next(line for line in text.splitlines() if line.startswith("-A KUBE-NODEPORTS -p"))
+        counted = first.replace("-A KUBE-NODEPORTS -p", "-A KUBE-NODEPORTS -d 127.0.0.0/8 -p").replace(
+            " -j ", " -m nfacct --nfacct-name localhost_nps_accepted_pkts -j "
+        )
+        rules = parse_iptables_save(text.replace(first, f"{counted}\n{first}"))
+        assert walk(rules, TO_NODE).endpoints == ((*POD, 1.0),)
+
+    def test_a_stranger_s_chain_stays_unknown(self) -> None:
+        text = EXT.read_text().replace(
+            '-A PREROUTING -m comment --comment "kubernetes',
+            '-A PREROUTING -p tcp -j ISTIO_PRERT\n-A PREROUTING -m comment --comment "kubernetes',
+        )
+        assert "ISTIO_PRERT" in str(walk(parse_iptables_save(text), TO_VIP).unknown)
+
+    def test_the_filter_table(self) -> None:
+        ends = walk(self.rules, TO_NODE, "INPUT", table="filter").ends
+        assert ends == ("policy ACCEPT",)
+
+
+SETS = {
+    "ports": IPSet("ports", "bitmap:port", ("31080",)),
+    "services": IPSet("services", "hash:ip,port", (f"{VIP},tcp:8080", "10.96.0.10,udp:53")),
+    "hairpin": IPSet("hairpin", "hash:ip,port,ip", (f"{VIP},tcp:8080,{SRC_IP}",)),
+    "pools": IPSet("pools", "hash:net", ("20.96.0.0/12",)),
+    "holey": IPSet("holey", "hash:net", ("20.96.0.0/12",), exceptions=(f"{SRC_IP}/32",)),
+    "wide": IPSet("wide", "hash:ip", (VIP,), ("netmask", "24")),
+    "of sets": IPSet("of sets", "list:set", ("pools",)),
+    "range": IPSet("range", "hash:ip,port", (f"{VIP},tcp:80-90",)),
+    "odd": IPSet("odd", "hash:ip,port", (VIP,)),
+}
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("services dst,dst", True),
+        ("services src,dst", False),
+        ("pools src", True),
+        ("pools dst", False),
+        ("hairpin dst,dst,src", True),
+        ("hairpin dst,dst,dst", False),
+        ("ports dst", False),
+        ("ports src", False),
+        ("nobody src", None),
+        ("services dst", None),
+        ("services dst,any", None),
+        ("pools", None),
+        ("holey src", None),
+        ("wide dst", None),
+        ('"of sets" src', None),
+        ("range dst,dst", None),
+        ("range src,dst", False),
+        ("odd dst,dst", None),
+    ],
+)
+def test_sets(condition: str, holds: bool | None) -> None:
+    rules = rules_of(
+        f":PREROUTING ACCEPT\n-A PREROUTING -m set --match-set {condition} -j DNAT "
+        f"--to-destination {DEST_IP}:8080"
+    )
+    result = walk(rules, TO_VIP, sets=SETS)
+    assert (result.unknown is None, bool(result.endpoints)) == (holds is not None, bool(holds))
+    negated = rules_of(
+        f":PREROUTING ACCEPT\n-A PREROUTING -m set ! --match-set {condition} -j DNAT "
+        f"--to-destination {DEST_IP}:8080"
+    )
+    turned = walk(negated, TO_VIP, sets=SETS)
+    assert (turned.unknown is None, bool(turned.endpoints)) == (holds is not None, holds is False)
+
+
+def test_a_set_of_ports_holds_them_for_every_protocol() -> None:
+    rules = rules_of(":PREROUTING ACCEPT\n-A PREROUTING -m set --match-set ports dst -j DROP")
+    assert walk(rules, TO_NODE, sets=SETS).ends == ("DROP",)
+    assert walk(rules, replace(TO_NODE, protocol="udp"), sets=SETS).ends == ("DROP",)
 
 
 MATCHES = [

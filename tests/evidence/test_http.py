@@ -125,3 +125,49 @@ def test_arbitrary_bytes_give_exchanges_or_a_parse_error(content: bytes) -> None
             parse_curl(whole)
         except ParseError:
             continue
+
+
+def old(status: str, size: int, body: bytes = b"") -> bytes:
+    """What a curl before 7.75 makes of the report that probes ask for: two of its variables are not there."""
+    said = (
+        f'{{"http_code":{status},"exitcode":,"errormsg":"","url_effective":"http://20.111.156.72:8080/hostname",'
+        f'"size_download":{size},"local_ip":"20.109.131.5","local_port":35096,'
+        '"remote_ip":"20.111.156.72","remote_port":8080}'
+    )
+    return body + b"\n" + said.encode()
+
+
+UNKNOWN = b"curl: unknown --write-out variable: 'exitcode'\ncurl: unknown --write-out variable: 'errormsg'\n"
+REFUSED = b"curl: (7) Failed connect to 20.111.156.72:8080; Connection refused\n"
+
+
+def test_a_curl_before_7_75() -> None:
+    (exchange,) = parse_curl(old("200", 9, b"pod-dest\n"), 0, UNKNOWN)
+    assert (exchange.status, exchange.body, exchange.error) == (200, b"pod-dest\n", "")
+    (refused,) = parse_curl(old("000", 0), 7, UNKNOWN + REFUSED)
+    assert refused.status == 0
+    assert refused.error == "Failed connect to 20.111.156.72:8080; Connection refused"
+    (cut,) = parse_curl(old("200", 4, b"pod-"), 28, UNKNOWN + b"curl: (28) Operation timed out\r\n")
+    assert (cut.answered, cut.error) == (False, "Operation timed out")
+    (silent,) = parse_curl(old("200", 0), 56, UNKNOWN + REFUSED)
+    assert silent.error == "curl ended with exit status 56", "another's words are not its own"
+
+
+def test_only_the_last_request_of_an_older_curl_can_have_failed() -> None:
+    both = old("200", 3, b"ab\n") + old("000", 0)
+    first, last = parse_curl(both, 7, UNKNOWN * 2 + REFUSED)
+    assert (first.answered, first.error) == (True, "")
+    assert "Connection refused" in last.error
+    first, last = parse_curl(old("000", 0) + old("200", 3, b"ab\n"), 0, UNKNOWN * 2 + REFUSED)
+    assert (first.error, last.answered) == ("no HTTP answer", True)
+
+
+def test_what_a_newer_curl_reports_counts() -> None:
+    (exchange,) = parse_curl(b"\n" + report(0), 7, REFUSED)
+    assert exchange.error == ""
+
+
+def test_a_body_that_looks_like_an_older_report() -> None:
+    trap = old("000", 7, b"text")
+    (exchange,) = parse_curl(old("200", len(trap), trap), 0, UNKNOWN)
+    assert exchange.body == trap

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,14 +9,17 @@ import pytest
 from pytest_k8snet.evidence.errors import ParseError
 from pytest_k8snet.evidence.sandboxes import (
     NODE_NETWORK,
+    PINNED,
     Container,
     OciState,
     parse_crictl_inspect,
     parse_crictl_inspectp,
     parse_docker_inspect,
+    parse_ids,
     parse_namespace_inodes,
     parse_oci_config,
     parse_oci_list,
+    pinned_namespace,
 )
 from tests.evidence.samples import sample
 
@@ -74,6 +78,7 @@ def test_docker_s_other_containers_are_kept_and_dead_ones_are_not() -> None:
     stranger = parse_docker_inspect(foreign)[2]
     assert (stranger.name, stranger.pod, stranger.sandbox, stranger.sandbox_id) == ("POD", "", False, "")
     assert len(parse_docker_inspect(changed(DOCKER, 2, "State", "Running", value=False))) == 2
+    assert len(parse_docker_inspect(changed(DOCKER, 2, "State", "Restarting", value=True))) == 2
     labels = {"io.kubernetes.pod.name": "pod-pause", "io.kubernetes.container.name": "1st"}
     first = parse_docker_inspect(changed(DOCKER, 1, "Config", "Labels", value=labels))[1]
     assert (first.name, first.sandbox) == ("1st", False)
@@ -105,6 +110,39 @@ def test_containerd_s_containers() -> None:
     assert not container1.sandbox
     for state in ("CONTAINER_CREATED", "CONTAINER_EXITED", "CONTAINER_UNKNOWN"):
         assert parse_crictl_inspect(changed(CONTAINER, "status", "state", value=state)) == ()
+
+
+@pytest.mark.parametrize("spec", [True, False])
+def test_cri_o_s_sandbox_without_a_process(spec: bool) -> None:
+    """CRI-O 1.22 and later keep the runtimeSpec of a dropped pause container, older ones nothing."""
+    path = "/var/run/netns/f3cf"
+    linux = {"linux": {"namespaces": [{"type": "network", "path": path}]}}
+    (sandbox,) = parse_crictl_inspectp(changed(SANDBOX, "info", value={"runtimeSpec": linux} if spec else {}))
+    assert (sandbox.pid, sandbox.sandbox) == (0, True)
+    assert sandbox.network_namespace == (path if spec else None)
+
+
+def test_where_cri_o_pins_a_namespace() -> None:
+    (running,) = parse_crictl_inspectp(SANDBOX)
+    (container,) = parse_crictl_inspect(CONTAINER)
+    dropped = replace(running, pid=0, network_namespace="/run/netns/1")
+    ours = [replace(container, id=c, network_namespace="/run/netns/2") for c in "ab"]
+    assert pinned_namespace([dropped, *ours]) == "/run/netns/1"
+    assert pinned_namespace([replace(dropped, network_namespace=None), *ours]) == "/run/netns/2"
+    assert pinned_namespace(ours) == "/run/netns/2"
+    assert pinned_namespace([*ours, replace(container, network_namespace="/run/netns/3")]) is None
+    assert pinned_namespace([running, *ours]) is None, "a process holds it"
+    assert pinned_namespace([replace(dropped, network_namespace=NODE_NETWORK), *ours]) is None
+    assert pinned_namespace([replace(dropped, network_namespace=None), container]) is None
+    assert pinned_namespace([]) is None
+
+
+def test_ids() -> None:
+    assert parse_ids(f"{PAUSE}\n") == (PAUSE,)
+    assert parse_ids(b"\n") == ()
+    for text in (PAUSE[:12], f"{PAUSE}\nPOD ID"):
+        with pytest.raises(ParseError, match="64 hexadecimal digits"):
+            parse_ids(text)
 
 
 def test_what_some_versions_of_crictl_leave_out() -> None:
@@ -229,6 +267,10 @@ def test_output_that_is_not_crictl_inspect_s(text: str) -> None:
 def test_inodes() -> None:
     text = "/proc/1/ns/net 4026531840\n/proc/19458/ns/net 4026532182\n"
     assert parse_namespace_inodes(text) == {1: 4026531840, 19458: 4026532182}
+    pinned = "/var/run/netns/f3cf"
+    assert parse_namespace_inodes(f"/proc/1/ns/net 5\n{pinned} 7\n", pinned) == {1: 5, PINNED: 7}
+    with pytest.raises(ParseError, match="unknown line"):
+        parse_namespace_inodes(f"{pinned}1 7\n", pinned)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -22,6 +23,7 @@ from tests.probes.network import (
     SRC,
     UNDERLAY,
     VIP,
+    curl,
     network,
     pod_object,
     report,
@@ -106,11 +108,11 @@ def test_pod_network(cluster: FakeCluster) -> None:
     assert all(point.run.get().capture.packets for point in request.points)
     assert request.entry.name == "k8s-node2"
     assert request.answer.get().body == b"pod-dest\n"
-    assert (lab.large.path, lab.large.answer.get().size, lab.large.answer.get().body) == (
-        "/large",
-        131072,
-        b"",
-    )
+    assert (lab.large.path, lab.large.upload, lab.large.answer.get().body) == ("/hostname", True, b"")
+    assert lab.large.name == "pod-src -> pod-dest:8080/hostname with a large body"
+    (_, command) = cluster.ran("curl")[1]
+    assert command.count("--data-binary @/proc/vmstat") == 40
+    assert "-X GET -H Expect: " in command
     assert request.token != lab.large.token
     assert lab.to_target.get().device == "tunl0"
     assert str(lab.to_source.get().gateway) == UNDERLAY["k8s-node2"]
@@ -118,6 +120,14 @@ def test_pod_network(cluster: FakeCluster) -> None:
     assert lab.cluster_cidrs.get()[0].source == "kube-proxy clusterCIDR"
     assert lab.source.inside.get()[1].mtu == 1480
     assert "not read for this lab" in lab.source.inodes.failure
+
+
+def test_the_reference_network_has_a_large_answer(cluster: FakeCluster) -> None:
+    cluster.info = replace(cluster.info, reference=True)
+    large = labs.observe_pod_network(cluster, INTENT).large
+    assert (large.path, large.upload) == ("/large", False)
+    assert (large.answer.get().size, large.answer.get().body) == (131072, b"")
+    assert "--data-binary" not in cluster.ran("curl")[1][1]
 
 
 def test_the_request_carries_its_token_and_passes_no_proxy(cluster: FakeCluster) -> None:
@@ -199,13 +209,55 @@ def test_patience_is_the_clusters(cluster: FakeCluster, monkeypatch: pytest.Monk
     assert (limits["curl"], limits["ip"]) == (5.0, 3.0)
 
 
-def test_a_missing_curl_is_not(cluster: FakeCluster) -> None:
+def test_a_container_without_curl_is_stood_in_for_by_its_node(cluster: FakeCluster) -> None:
+    """In the container's own namespace: the sandbox's may be another."""
+    cluster.say("pod/pod-pause/container2", "curl", says(b"", "sh: curl: not found\n", 127))
+    cluster.say("k8s-node1", "nsenter -t 702 -n curl", curl)
+    answer = labs.observe_pause(cluster, INTENT).siblings[1].answer
+    assert answer.get().status == 200
+    assert answer.command.startswith("nsenter -t 702 -n curl -s -S ")
+    assert answer.node == "k8s-node1"
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ('OCI runtime exec failed: exec failed: unable to start container process: exec: "curl": '
+         "executable file not found in $PATH: unknown\n", 126),
+        ("error executing command in container: exec: executable file `curl` not found in $PATH: "
+         "No such file or directory\n", 1),
+        ("exec failed: exec: curl: no such file or directory\n", 1),
+    ],
+)  # fmt: skip
+def test_runtimes_say_in_words_that_there_is_no_curl(cluster: FakeCluster, said: str, status: int) -> None:
+    cluster.say("k8s-node1", "nsenter -t 701 -n curl", curl)
+    for streams in ((b"", said), (said, b"")):  # Docker says it on standard output
+        cluster.say("pod/pod-pause/container1", "curl", says(streams[0], streams[1], status))
+        assert labs.observe_pause(cluster, INTENT).siblings[0].answer.get().status == 200
+
+
+def test_an_answer_that_speaks_of_a_missing_program_is_one(cluster: FakeCluster) -> None:
+    body = b"executable file not found\n"
+    said = body + b"\n" + report("http://127.0.0.1:8080/hostname", "127.0.0.1", 8080, len(body))
+    cluster.say("pod/pod-pause/container1", "curl", says(said))
+    assert labs.observe_pause(cluster, INTENT).siblings[0].answer.get().body == body
+
+
+def test_no_curl_anywhere(cluster: FakeCluster) -> None:
     cluster.say("pod/pod-pause/container1", "curl", says(b"", "sh: curl: not found\n", 127))
+    missing = "nsenter: failed to execute curl: No such file or directory\n"
+    cluster.say("k8s-node1", "nsenter -t 701 -n curl", says(b"", missing, 127))
     answer = labs.observe_pause(cluster, INTENT).siblings[0].answer
     assert (answer.failure, answer.advice) == (
         "curl is not installed on k8s-node1",
         "install curl on k8s-node1",
     )
+    cluster.say("k8s-node1", "crun", says("[]"))
+    answer = labs.observe_pause(cluster, INTENT).siblings[0].answer
+    assert answer.failure == (
+        "the container has no curl, and the node can't ask in its place: container container1 does not run"
+    )
+    assert answer.advice == "see the pod's events"
 
 
 MANIFEST = Manifest(
@@ -313,13 +365,16 @@ def test_one_node_has_no_other() -> None:
     cluster = network()
     cluster.roles = {"node1": "k8s-node1"}
     cluster.nodes = {"k8s-node1": cluster.nodes["k8s-node1"]}
-    with pytest.raises(ClusterError, match="k8s-node1 is the only node"):
-        labs.observe_pause(cluster, INTENT)
+    lab = labs.observe_pause(cluster, INTENT)
+    assert lab.from_other_node == ()
+    assert len(lab.siblings) == 2
+    with pytest.raises(ClusterError, match="no node has the role master: name one with --k8snet-role"):
+        labs.observe_nodeport(cluster, INTENT)
 
 
 def test_a_runtime_that_nothing_reads(cluster: FakeCluster) -> None:
     cluster.runtime = "rkt"
-    with pytest.raises(ClusterError, match="runtime 'rkt'"):
+    with pytest.raises(ClusterError, match="runtime 'rkt' on k8s-node1 can't be read"):
         labs.observe_pause(cluster, INTENT)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address
+from ipaddress import IPv6Network, ip_address
 from typing import Any
 
 import pytest
@@ -19,9 +19,11 @@ from pytest_k8snet.evidence.observations import Uplink
 from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.evidence.routes import Route
 from pytest_k8snet.intent import Intent
-from pytest_k8snet.probes.nodes import CALICO_ADDRESS, host_interface, observe_node, read_route_to, read_rules
+from pytest_k8snet.probes.nodes import CALICO_ADDRESS, host_interface, observe_node, read_route_to
+from pytest_k8snet.probes.rules import read_ipvs, read_ipvs_conntrack, read_nftables, read_rules
 from pytest_k8snet.probes.traces import read_connections
 from tests.clusters.fake import FakeCluster, says
+from tests.evidence.samples import sample
 from tests.probes.network import (
     DEST,
     NETSTAT,
@@ -135,6 +137,101 @@ def test_no_rules_of_kube_proxy_anywhere(cluster: FakeCluster) -> None:
     rules = read_rules(cluster.nodes[NODE])
     assert rules.command == "iptables-save"
     assert "KUBE-SERVICES" not in rules.get().tables["nat"]
+
+
+def test_in_mode_iptables_nothing_else_is_asked(cluster: FakeCluster) -> None:
+    node = observe_node(cluster, cluster.nodes[NODE], Intent())
+    assert node.rules.get()
+    assert cluster.ran("nft|ipvsadm|ipset|cat") == []
+    for other in (node.nftables, node.ipvs, node.ipsets, node.ipvs_conntrack):
+        assert other.failure == (
+            "not read: another proxy mode is declared, or none of this lab's claims needs it"
+        )
+
+
+def test_mode_nftables(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "nft", says(sample("nft-kube-proxy-1.33.json")))
+    node = observe_node(cluster, cluster.nodes[NODE], Intent(proxy_mode="nftables"))
+    assert node.nftables.get().name == "kube-proxy"
+    assert [command for _, command in cluster.ran("nft")] == ["nft -j list table ip kube-proxy"]
+    assert cluster.ran("iptables") == []
+    assert node.rules.failure.startswith("not read")
+    left_out = observe_node(cluster, cluster.nodes[NODE], Intent(proxy_mode="nftables"), rules=False)
+    assert left_out.nftables.failure.startswith("not read")
+
+
+def test_the_table_of_services_over_ipv6(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "nft", says(sample("nft-kube-proxy-1.33-ip6.json")))
+    intent = Intent(proxy_mode="nftables", service_cidr=IPv6Network("fd00:10:96::/112"))
+    assert read_nftables(cluster.nodes[NODE], intent).get().family == "ip6"
+    assert cluster.ran("nft")[0][1].endswith("table ip6 kube-proxy")
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure", "advice"),
+    [
+        (
+            says(
+                "",
+                "Error: No such file or directory\nlist table ip kube-proxy\n              ^^^^^^^^^^\n",
+                1,
+            ),
+            "k8s-node1 has no table ip kube-proxy",
+            "kube-proxy's mode is declared as nftables",
+        ),
+        (
+            says("", "Error: Could not process rule: Operation not permitted\nlist table\n^^^^\n", 1),
+            "`nft` exited with status 1: Error: Could not process rule: Operation not permitted",
+            "run it on k8s-node1",
+        ),
+        (says("", "something else\n", 1), "`nft` exited with status 1: something else", "run it on"),
+        (says("", "sh: 1: nft: not found\n", 127), "nft is not installed on k8s-node1", "install nft"),
+        (says('{"nftables": [{'), "unreadable output: nft -j list table: not JSON, or cut", "compare"),
+        (CommandTimeout("no end within 15 s"), "no end within 15 s", "see why it takes so long"),
+    ],
+)
+def test_no_table_of_kube_proxys(cluster: FakeCluster, answer: Any, failure: str, advice: str) -> None:
+    cluster.say(NODE, "nft", answer)
+    found = read_nftables(cluster.nodes[NODE], Intent(proxy_mode="nftables"))
+    assert found.failure.startswith(failure)
+    assert found.advice.startswith(advice)
+    assert found.command == "nft -j list table ip kube-proxy"
+
+
+def test_mode_ipvs(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "ipvsadm -Ln", says(sample("ipvsadm.txt")))
+    cluster.say(NODE, "ipset save", says(sample("ipset-save.txt")))
+    cluster.say(NODE, "cat /proc/sys/net/ipv4/vs/conntrack", says("1\n"))
+    node = observe_node(cluster, cluster.nodes[NODE], Intent(proxy_mode="ipvs"))
+    assert "TCP 10.107.94.97:8080" in map(str, node.ipvs.get())
+    assert "KUBE-NODE-PORT-TCP" in node.ipsets.get()
+    assert node.ipvs_conntrack.get() is True
+    assert node.rules.get(), "which masquerades in this mode too"
+    assert cluster.ran("nft|cat /proc/net") == []
+
+
+def test_the_kernels_listing_stands_in_for_ipvsadm(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "ipvsadm", says("", "sh: 1: ipvsadm: not found\n", 127))
+    cluster.say(NODE, "cat /proc/net/ip_vs", says(sample("proc-ip_vs.txt")))
+    found = read_ipvs(cluster.nodes[NODE])
+    assert "TCP 10.107.94.97:8080" in map(str, found.get())
+    assert found.command == "cat /proc/net/ip_vs"
+
+
+def test_no_ip_vs(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "ipvsadm", says("", "sh: 1: ipvsadm: not found\n", 127))
+    cluster.say(NODE, "cat", says("", "cat: /proc/net/ip_vs: No such file or directory\n", 1))
+    found = read_ipvs(cluster.nodes[NODE])
+    assert found.failure.startswith("ipvsadm is not installed on k8s-node1; `cat` exited with status 1: ")
+    assert found.advice.startswith("kube-proxy's mode is declared as ipvs")
+
+
+@pytest.mark.parametrize(("text", "value"), [("0\n", False), ("1", True), ("2\n", None), ("", None)])
+def test_whether_ip_vs_tells_conntrack(cluster: FakeCluster, text: str, value: bool | None) -> None:
+    cluster.say(NODE, "cat", says(text))
+    found = read_ipvs_conntrack(cluster.nodes[NODE])
+    assert found.value is value
+    assert (value is None) is ("expected 0 or 1" in found.failure)
 
 
 def test_no_iptables_at_all(cluster: FakeCluster) -> None:

@@ -12,7 +12,7 @@ from pytest_k8snet.evidence.errors import ParseError
 from pytest_k8snet.evidence.observations import PodEvidence
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.probes import labs, restarts
-from pytest_k8snet.probes.oci import documents, read_containers
+from pytest_k8snet.probes.oci import documents, read_all
 from pytest_k8snet.probes.restarts import restart_container
 from tests.clusters.fake import FakeCluster, says
 from tests.probes.network import PAUSE, SRC, configuration, network, node_addresses, pod_addresses, states
@@ -51,7 +51,7 @@ def test_only_running_containers_of_the_pod_count(cluster: FakeCluster) -> None:
 
 
 def test_their_configurations_are_read_by_one_command(cluster: FakeCluster) -> None:
-    containers = read_containers(cluster.nodes[NODE])
+    containers = read_all(cluster.nodes[NODE])
     assert len(cluster.ran("cat")) == 1
     assert len(containers.get()) == 5
     assert containers.get()[1].network_namespace == "/proc/700/ns/net"
@@ -67,7 +67,7 @@ def test_no_containers_is_an_answer(cluster: FakeCluster) -> None:
 
 def test_a_container_that_ended_meanwhile(cluster: FakeCluster) -> None:
     cluster.say(NODE, "cat", says(json.dumps(configuration(PAUSE, "POD"))))
-    containers = read_containers(cluster.nodes[NODE])
+    containers = read_all(cluster.nodes[NODE])
     assert containers.failure == "5 containers run, 1 configurations were read"
     assert "run it again" in containers.advice
 

@@ -70,7 +70,7 @@ def test_no_token_stands_in_another(cluster: FakeCluster) -> None:
 
 
 def test_one_question_without_an_answer_is_enough(cluster: FakeCluster) -> None:
-    cluster.say("pod/pod-src/container", "(?s)curl .*/large", refused)
+    cluster.say("pod/pod-src/container", "(?s)curl .*--data-binary", refused)
     lab = labs.observe_pod_network(cluster, INTENT)
     assert lab.request.answer.get().answered
     assert lab.request.aftermath == lab.large.aftermath is not None

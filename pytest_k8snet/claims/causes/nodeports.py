@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_k8snet.claims.causes.ways import claims_port, entry_uplink, translated, walk_of
+from pytest_k8snet.claims.causes.ways import entry_uplink, translated, walk_of
 from pytest_k8snet.claims.diagnosis import cause
-from pytest_k8snet.claims.listeners import opens_sockets, proxy
+from pytest_k8snet.claims.listeners import opens_sockets, proxy, proxy_version
 from pytest_k8snet.claims.matchers import describe
-from pytest_k8snet.claims.nat import ready, require_iptables
+from pytest_k8snet.claims.modes import proxy_mode
+from pytest_k8snet.claims.nat import ready
 from pytest_k8snet.evidence.observations import NodeEvidence, NodePortLab
 from pytest_k8snet.evidence.reading import NotObserved
 from pytest_k8snet.evidence.sockets import Listener
@@ -25,7 +26,7 @@ def nothing_listens(lab: NodePortLab, intent: Intent) -> str | None:
     names = [
         node.name
         for node, listeners in _listeners(lab)
-        if not listeners and opens_sockets(node.object.get().kube_proxy_version)
+        if not listeners and opens_sockets(proxy_version(node.object.get())[0])
     ]
     return f"nothing listens on {lab.request.asked_port} on {', '.join(names)}" if names else None
 
@@ -61,29 +62,31 @@ def loopback_only(lab: NodePortLab, intent: Intent) -> str | None:
 
 @cause(
     symptom="the NodePort does not answer on one node",
-    evidence="no rule in KUBE-NODEPORTS of that node names the port",
-    remedy="see kube-proxy's log on that node: does it run, and does it reach the API?",
+    evidence="no rule in KUBE-NODEPORTS of that node names the port; nftables: map service-nodeports or set "
+    "nodeport-ips, ipvs: no virtual server on the node's address, or KUBE-NODE-PORT-TCP without it",
+    remedy="see kube-proxy's log on that node: does it run, and does it reach the API? nftables: see its "
+    "nodePortAddresses",
 )
 def nodeport_rules_missing(lab: NodePortLab, intent: Intent) -> str | None:
     """kube-proxy's rules for the NodePort are missing on a node."""
     if not ready(lab.endpoints, lab.service.get()):
         return None  # kube-proxy writes none for a service without endpoints
-    port = lab.request.asked_port
-    names = []
+    missing: dict[str, list[str]] = {}
     for node in lab.nodes:
         try:
-            nat = require_iptables(intent, node.rules).tables.get("nat", {})
+            why = proxy_mode(intent).unclaimed(node, node.uplink.get().ip, lab.request.asked_port)
         except NotObserved:
             continue
-        if not claims_port(nat.get("KUBE-NODEPORTS"), port):
-            names.append(node.name)
-    return f"no rule of KUBE-NODEPORTS claims {port} on {', '.join(names)}" if names else None
+        if why:
+            missing.setdefault(why, []).append(node.name)
+    return "; ".join(f"{why} on {', '.join(names)}" for why, names in missing.items()) or None
 
 
 @cause(
     symptom="the pod sees the client's own address, and its answer goes past the node that was asked",
     evidence="behind the entry node the request's source is still the client's, though the policy is Cluster",
-    remedy="iptables -t nat -S: KUBE-MARK-MASQ in the service's chains, MASQUERADE in KUBE-POSTROUTING",
+    remedy="iptables -t nat -S: KUBE-MARK-MASQ in the service's chains, MASQUERADE in KUBE-POSTROUTING; "
+    "nftables: mark-for-masquerade and masquerading; ipvs: ipset list KUBE-NODE-PORT-TCP",
 )
 def masquerade_missing(lab: NodePortLab, intent: Intent) -> str | None:
     """The entry node does not masquerade the NodePort's traffic."""
@@ -93,6 +96,8 @@ def masquerade_missing(lab: NodePortLab, intent: Intent) -> str | None:
     if not kept:
         return None
     result, node = walk_of(lab, intent)
+    if result.masquerade is None:
+        return None
     why = "KUBE-POSTROUTING lets it pass" if result.masquerade else "no rule marks it for masquerading"
     return f"{node} forwards {describe(kept[0])}: {why}"
 

@@ -20,6 +20,9 @@ from pytest_k8snet.claims.pools import MODES, pool_of
 from pytest_k8snet.evidence.observations import ClusterIPLab, PodNetworkLab
 from pytest_k8snet.intent import Intent
 
+#: kube-proxy's rule for clients from outside the cluster, in the modes iptables and ipvs, and nftables.
+_OUTSIDE = re.compile(r" ! -s (\S+) .*-j KUBE-MARK-MASQ$| saddr != (\S+) jump mark-for-masquerade$")
+
 
 @cause(
     symptom="pod traffic crosses the uplink bare, or in another envelope than declared",
@@ -189,8 +192,7 @@ def _marked_as_outsider(lab: ClusterIPLab, intent: Intent) -> str | None:
     """The rule that marks what comes from outside kube-proxy's clusterCIDR, where it takes the pod's."""
     result, node = walk_of(lab, intent)
     for rule in result.path:
-        outside = re.search(r" ! -s (\S+) .*-j KUBE-MARK-MASQ$", rule)
-        if outside:
-            client = lab.request.client_ip
-            return f"{node}'s rules mark {client} for masquerading: it is not in {outside[1]}"
+        if outside := _OUTSIDE.search(rule):
+            client, cidr = lab.request.client_ip, outside[1] or outside[2]
+            return f"{node}'s rules mark {client} for masquerading: it is not in {cidr}"
     return None

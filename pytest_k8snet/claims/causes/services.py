@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pytest_k8snet.claims.causes.ways import ServiceLab, claims_port, entry_uplink, hop_at, walk_of
+from pytest_k8snet.claims.causes.ways import ServiceLab, entry_uplink, hop_at, walk_of
 from pytest_k8snet.claims.diagnosis import cause
 from pytest_k8snet.claims.matchers import address_and_port, describe
-from pytest_k8snet.claims.nat import SELECTED, ready, require_iptables, service_chains
+from pytest_k8snet.claims.modes import proxy_mode
+from pytest_k8snet.claims.nat import SELECTED, ready
 from pytest_k8snet.claims.path import target
-from pytest_k8snet.claims.rulewalk import Walk
-from pytest_k8snet.evidence.objects import Service
 from pytest_k8snet.evidence.observations import ClusterIPLab, NodePortLab, Spread
 from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.intent import Intent
@@ -48,7 +47,7 @@ def no_endpoints(lab: ServiceLab, intent: Intent) -> str | None:
 @cause(
     symptom="the service does not answer from one node",
     evidence="the node's nat table has no chain of the service, or no rule that leads to it (for a NodePort: "
-    "in KUBE-NODEPORTS)",
+    "in KUBE-NODEPORTS); nftables: no chain or map element, ipvs: no virtual server or address on kube-ipvs0",
     remedy="see kube-proxy's log on that node: does it run, and does it reach the API?",
 )
 def no_service_rules(lab: ServiceLab, intent: Intent) -> str | None:
@@ -56,17 +55,8 @@ def no_service_rules(lab: ServiceLab, intent: Intent) -> str | None:
     entry, service = lab.request.entry, lab.service.get()
     if not ready(lab.endpoints, service):
         return None  # kube-proxy writes none for a service without endpoints
-    nat = require_iptables(intent, entry.rules).tables.get("nat", {})
-    chains = service_chains(service)
-    name = f"{' or '.join(chains)} of {service.namespace}/{service.name}"
-    if not any(chain in nat for chain in chains):
-        return f"{entry.name}'s nat table has no chain {name}"
-    jumps = {rule.target.name for chain in nat.values() for rule in chain.rules if rule.target}
-    if not jumps.intersection(chains):
-        return f"no rule of {entry.name}'s nat table jumps to {name}"
-    if isinstance(lab, NodePortLab) and not claims_port(nat.get("KUBE-NODEPORTS"), lab.request.asked_port):
-        return f"no rule of {entry.name}'s KUBE-NODEPORTS claims {lab.request.asked_port} for {name}"
-    return None
+    node_port = lab.request.asked_port if isinstance(lab, NodePortLab) else None
+    return proxy_mode(intent).missing(entry, service, node_port)
 
 
 @cause(
@@ -80,7 +70,7 @@ def rules_lead_elsewhere(lab: ServiceLab, intent: Intent) -> str | None:
     known = ready(lab.endpoints, service)
     result, node = walk_of(lab, intent)
     strays = [address_and_port(ip, port) for ip, port, _ in result.endpoints if (ip, port) not in known]
-    if not known or not strays or not _entered(result, service):
+    if not known or not strays or not proxy_mode(intent).entered(result, service):
         return None
     return f"{node}'s rules of {service.name} lead to {', '.join(strays)}"
 
@@ -94,9 +84,10 @@ def rules_shadowed(lab: ServiceLab, intent: Intent) -> str | None:
     """Another rule stands before kube-proxy's and takes the service's traffic."""
     service = lab.service.get()
     result, node = walk_of(lab, intent)
-    if not result.endpoints or _entered(result, service):
+    if not result.endpoints or proxy_mode(intent).entered(result, service):
         return None
-    return f"{node} translates it by `{result.path[-1]}`, before {' or '.join(service_chains(service))}"
+    names = " or ".join(proxy_mode(intent).names(service))
+    return f"{node} translates it by `{result.path[-1]}`, before {names}"
 
 
 @cause(
@@ -109,7 +100,7 @@ def rules_translate_nothing(lab: ServiceLab, intent: Intent) -> str | None:
     """The service's chain on the node leads to no endpoint, though there are some."""
     service = lab.service.get()
     result, node = walk_of(lab, intent)
-    if not ready(lab.endpoints, service) or not _entered(result, service):
+    if not ready(lab.endpoints, service) or not proxy_mode(intent).entered(result, service):
         return None
     if result.endpoints or result.unknown is not None:
         return None
@@ -186,9 +177,3 @@ def endpoint_starved(lab: ClusterIPLab, spread: Reading[Spread]) -> str | None:
     if not starved or "" in tellers or not tellers:
         return None
     return f"{', '.join(starved)} got none of {len(bodies)} connections to {lab.request.asked_ip}"
-
-
-def _entered(result: Walk, service: Service) -> bool:
-    # Chains of traffic policies (KUBE-EXT-, KUBE-SVL-, KUBE-XLB-) end in the same hash.
-    hashes = [chain.rpartition("-")[2] for chain in service_chains(service)]
-    return any(each in rule for each in hashes for rule in result.path)

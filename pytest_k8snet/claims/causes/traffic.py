@@ -200,6 +200,8 @@ def pmtu_black_hole(lab: PodNetworkLab, intent: Intent) -> str | None:
         return None
     if mtu_too_large.found(lab, intent) or tunnel_mtu_too_small.found(lab, intent):
         return None
+    if lab.large.upload:
+        return f"the large request was not answered ({large.error or 'no error'}); the small one was"
     return (
         f"of the large answer {large.size} bytes came ({large.error or 'no error'}); the small one came whole"
     )

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pytest_k8snet.claims.ledger import Hop, Ledger
 from pytest_k8snet.claims.nat import entry_walk
 from pytest_k8snet.claims.path import encapsulation, masquerade_sources, same_node, target
-from pytest_k8snet.claims.rulewalk import Walk
+from pytest_k8snet.claims.walks import Walk
 from pytest_k8snet.evidence.interfaces import Interface
-from pytest_k8snet.evidence.netfilter import Chain
 from pytest_k8snet.evidence.observations import ClusterIPLab, NodeEvidence, NodePortLab, PodNetworkLab
 from pytest_k8snet.evidence.packets import IPAddress, Packet
 from pytest_k8snet.evidence.routes import Route, lookup
@@ -109,12 +108,3 @@ def walk_of(lab: ServiceLab, intent: Intent) -> tuple[Walk, str]:
     ledger = Ledger.of(lab.request, intent)
     result, rules = entry_walk(ledger, first_hop(lab, intent).point.id)
     return result, rules.node
-
-
-def claims_port(chain: Chain | None, port: int) -> bool:
-    """A rule of the chain asks for this destination port."""
-    return any(
-        match.option == "--dport" and match.values == (str(port),) and not match.negated
-        for rule in (chain.rules if chain else ())
-        for match in rule.matches
-    )
