@@ -1,0 +1,1 @@
+"""One API server: requests, watches and exec, each failure one clear line."""
