@@ -3,7 +3,7 @@
 
 labs:  ## the four labs on the embedded reference network
 	@.ci/prepare
-	@.venv/bin/pytest --k8snet
+	@.venv/bin/pytest --k8snet --k8snet-provider=embedded
 
 test:  ## the whole test suite
 	@.ci/prepare

@@ -14,6 +14,8 @@ from pytest_k8snet.settings import Settings
 BUNDLED = ("pause", "pod_network", "clusterip", "nodeport")  #: in the document's order
 MANIFESTS = "K8SNET_MANIFESTS"  #: module constant: paths of further manifests, relative to the test file
 
+NOT_DISRUPTIVE = "kills or adds containers: on a cluster that exists, only with --k8snet-disruptive"
+
 _WORKER_PROBLEM = "k8snet_usage_error"  # a worker's message to its controller, in xdist's workeroutput
 
 
@@ -113,6 +115,8 @@ class Collection:
         for item in items:
             if uses(item, "judge"):
                 item.user_properties.append(("k8snet_claim", claim_id(item)))
+            if not self._settings.disruptive and item.get_closest_marker("disruptive"):
+                item.add_marker(pytest.mark.skip(reason=NOT_DISRUPTIVE))
         try:
             self._check_manifests(items)
         except ManifestError as error:

@@ -11,7 +11,7 @@ import pytest
 from pytest_k8snet import judging
 from pytest_k8snet.claims.verdict import Verdict
 from pytest_k8snet.collection import lab_name, manifest_files
-from pytest_k8snet.manifests import Manifest, ManifestError, load_all
+from pytest_k8snet.manifests import Manifest, ManifestError, load_all, roles_of
 from pytest_k8snet.run import RUN, Run
 
 if TYPE_CHECKING:
@@ -55,6 +55,13 @@ def _run(request: pytest.FixtureRequest) -> Run:
     return request.config.stash[RUN]
 
 
+def _skip_without(cluster: Cluster, *needs: str) -> None:
+    """Skip the test, naming what the cluster lacks of ``needs``: roles, or "calico"."""
+    lacking = [cluster.lacks[need] for need in needs if need in cluster.lacks]
+    if lacking:
+        pytest.skip("; ".join(dict.fromkeys(lacking)))
+
+
 @pytest.fixture(scope="session")
 def k8snet_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The cluster of the run: started by the first test that needs it, gone when the session ends."""
@@ -79,6 +86,7 @@ def lab(request: pytest.FixtureRequest, k8snet_cluster: Cluster) -> Iterator[Lab
     """
     name = lab_name(request.path)
     manifests = tuple(load_all(manifest_files(request.module)))
+    _skip_without(k8snet_cluster, *roles_of(manifests))
     with k8snet_cluster.lab(name):
         with _run(request).step(f"{name}: applying {len(manifests)} objects"):
             k8snet_cluster.apply(manifests)
@@ -164,6 +172,7 @@ def nodeport_lab(
     """A request master -> node2:NodePort, captured at every hop, and one to each node's own address."""
     from pytest_k8snet.probes import labs
 
+    _skip_without(k8snet_cluster, "master", "node2")
     run = _run(request)
     with run.step(f"{lab.name}: request, captured at every hop"):
         observed = labs.observe_nodeport(k8snet_cluster, intent)
@@ -201,7 +210,12 @@ def ledger(intent: Intent) -> Callable[[TracedRequest], Ledger]:
 
 @pytest.fixture
 def judge(request: pytest.FixtureRequest) -> Callable[[Verdict], None]:
-    """Hand every verdict to it: a test that asks for ``judge`` and judges nothing is inconclusive."""
+    """Hand every verdict to it: a test that asks for ``judge`` and judges nothing is inconclusive.
+
+    Skips a test marked ``needs("calico")`` where the cluster has no Calico.
+    """
+    if marker := request.node.get_closest_marker("needs"):
+        _skip_without(request.getfixturevalue("k8snet_cluster"), *marker.args)
 
     def judge(verdict: Verdict) -> None:
         __tracebackhide__ = True

@@ -10,6 +10,10 @@ from typing import Any
 
 import yaml
 
+#: The document's machines: what the labs' nodeSelectors name, and the roles that these names stand for.
+HOSTNAME = "kubernetes.io/hostname"
+DOCUMENT_NODES = {"k8s-master": "master", "k8s-node1": "node1", "k8s-node2": "node2"}
+
 
 class ManifestError(ValueError):
     """A manifest that can't be used: one line naming the file, the object and the field."""
@@ -52,6 +56,18 @@ def load(path: Path, source: str = "") -> list[Manifest]:
 def load_all(paths: Iterable[Path]) -> list[Manifest]:
     """The objects of several files, in the order of the files."""
     return [manifest for path in paths for manifest in load(path)]
+
+
+def roles_of(manifests: Iterable[Manifest]) -> tuple[str, ...]:
+    """The roles whose nodes the pods among ``manifests`` select by the document's names."""
+    named = []
+    for manifest in manifests:
+        spec = manifest.body.get("spec")
+        selector = spec.get("nodeSelector") if isinstance(spec, dict) else None
+        wanted = selector.get(HOSTNAME) if isinstance(selector, dict) else None
+        if isinstance(wanted, str) and wanted in DOCUMENT_NODES:
+            named.append(DOCUMENT_NODES[wanted])
+    return tuple(dict.fromkeys(named))
 
 
 @cache

@@ -19,6 +19,7 @@ class Setting(NamedTuple):
     help: str
     ini: str = "string"  #: type of the ini key; "" where there is none
     repeatable: bool = False
+    flag: bool = False
 
     @property
     def option(self) -> str:
@@ -27,7 +28,7 @@ class Setting(NamedTuple):
     @property
     def key(self) -> str:
         stem = self.name.replace("-", "_")
-        return f"k8snet_{stem}s" if self.ini == "linelist" else f"k8snet_{stem}"
+        return f"k8snet_{stem.removesuffix('s')}s" if self.ini == "linelist" else f"k8snet_{stem}"
 
     @property
     def dest(self) -> str:
@@ -35,7 +36,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("provider", "NAME", "auto (default), embedded or replay"),
+    Setting("provider", "NAME", "auto (default), kind, kubeconfig, embedded or replay"),
     Setting("kernel", "WAY", "embedded: auto (default), namespaces of this kernel, or uml"),
     Setting("bundle", "DIR", "keep the run in DIR: every command, object and capture", ini=""),
     Setting("replay", "DIR", "judge the run kept in DIR again, without a cluster", ini=""),
@@ -49,7 +50,7 @@ SETTINGS = (
     Setting("uplink", "IFACE", "intent: interface between the nodes (default: found on each node)"),
     Setting("interface-prefix", "PREFIX", "intent: how host ends of pods' veths begin (default cali)"),
     Setting("proxy-mode", "MODE", "intent: iptables (default), nftables or ipvs"),
-    Setting("masquerade-all", "", "intent: pod-to-pod traffic may be masqueraded", ini="bool"),
+    Setting("masquerade-all", "", "intent: pod-to-pod traffic may be masqueraded", ini="bool", flag=True),
     Setting("node-port", "PORT", "intent: the NodePort lab's port (default 31080)"),
     Setting(
         "role",
@@ -57,6 +58,35 @@ SETTINGS = (
         "the node that plays master, node1 or node2; repeatable",
         ini="linelist",
         repeatable=True,
+    ),
+    # A cluster is named on the command line alone: an ini file that came with a clone must not choose it.
+    Setting(
+        "context", "NAME", "kubeconfig: the context of the cluster to judge (never the current one)", ini=""
+    ),
+    Setting("kubeconfig", "PATH", "kubeconfig: its file (default: $KUBECONFIG, else ~/.kube/config)", ini=""),
+    Setting("node-access", "WAY", "kubeconfig: probe (default), pods of ours on each node, or ssh"),
+    Setting(
+        "images",
+        "WHAT",
+        "kind, kubeconfig: 'agnhost' for all of the labs' images, or IMAGE=OTHER for one; repeatable",
+        ini="linelist",
+        repeatable=True,
+    ),
+    Setting(
+        "image-pull-secret",
+        "NAME",
+        "kind, kubeconfig: NAME or NAMESPACE/NAME of an imagePullSecret; repeatable",
+        ini="linelist",
+        repeatable=True,
+    ),
+    Setting("probe-image", "IMAGE", "kind, kubeconfig: the image that captures and reads on the nodes"),
+    Setting("profile", "NAME", "kind: current (default) versions, or those of the document"),
+    Setting("calico-version", "VERSION", "kind: another pinned version of Calico"),
+    Setting("calico-manifest", "PATH", "kind: Calico's manifest in a file of yours"),
+    Setting("timeout", "SECONDS", "kind, kubeconfig: for bringing up, and for each lab (default 600)"),
+    Setting("keep", "", "kind, kubeconfig: leave what was made and say how to remove it", ini="", flag=True),
+    Setting(
+        "disruptive", "", "kubeconfig: also claims that kill or add containers of the labs", "bool", flag=True
     ),
     Setting(
         "fault",
@@ -81,7 +111,7 @@ def add(parser: pytest.Parser) -> None:
         extra: dict[str, Any] = {"metavar": setting.metavar, "action": "store"}
         if setting.repeatable:
             extra["action"] = "append"
-        elif setting.ini == "bool":
+        elif setting.flag:
             extra = {"action": "store_true"}
         group.addoption(setting.option, dest=setting.dest, default=None, help=setting.help, **extra)
         if setting.ini:

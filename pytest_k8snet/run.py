@@ -6,6 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """What the fixtures of one process share. ``joins``: another process of the run began the bundle."""
+    """What the fixtures of one process share. ``joins``: another process of the run began the bundle;
+    ``shared``: kubeconfig of the kind cluster that it made."""
 
-    def __init__(self, settings: Settings, *, joins: bool, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, *, joins: bool, shared: Path | None = None, say: Callable[[str], None]
+    ) -> None:
         self.settings = settings
         self._joins = joins
+        self._shared = shared
         self._say = say  #: shows one step of setting up; "" when there is no step any more
         self._cluster: Cluster | None = None
         self._closed = False
@@ -44,6 +49,8 @@ class Run:
                     join=self._joins,
                     replay=self.settings.replay,
                     faults=self.settings.faults,
+                    asked=self.settings.asked,
+                    shared=self._shared,
                     progress=self._say,
                 )
         return self._cluster
@@ -58,6 +65,11 @@ class Run:
     def summary(self) -> str:
         """The cluster in one line; "" before it is up."""
         return self._cluster.info.summary if self._cluster is not None else ""
+
+    @property
+    def farewell(self) -> str:
+        """What a closed cluster left behind on purpose, and how to remove it; else ""."""
+        return self._cluster.farewell if self._cluster is not None and self._closed else ""
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from pytest_k8snet import fixtures
+from pytest_k8snet import fixtures, workers
 from pytest_k8snet.clusters import choose
 from pytest_k8snet.collection import Collection
 from pytest_k8snet.judging import Judging
 from pytest_k8snet.report.progress import Progress
 from pytest_k8snet.report.terminal import Terminal
 from pytest_k8snet.run import RUN, Run
+from pytest_k8snet.settings import Settings
 from pytest_k8snet.settings import read as read_settings
 
 
@@ -24,10 +23,19 @@ def enable(config: pytest.Config) -> None:
     settings = read_settings(config)
     worker = hasattr(config, "workerinput")
     starts = not worker and not config.option.collectonly
-    if starts and (missing := choose.problems(settings.provider, settings.kernel)):
+    if starts and (missing := _missing(settings)):
         raise pytest.UsageError(f"--k8snet: {'; '.join(missing)}")
     distributes = _keep_labs_whole(config)
-    run = Run(settings, joins=worker, say=_say_nothing if worker else Progress(config))
+    if distributes and settings.asked.images.namespace:
+        raise pytest.UsageError(
+            "--k8snet-image-pull-secret: one run at a time uses that namespace; leave -n out"
+        )
+    run = Run(
+        settings,
+        joins=worker,
+        shared=workers.shared_kind(config),
+        say=_say_nothing if worker else Progress(config, keep=settings.provider in choose.REAL),
+    )
     config.stash[RUN] = run
     register = config.pluginmanager.register
     register(run, "k8snet-run")
@@ -35,9 +43,17 @@ def enable(config: pytest.Config) -> None:
     register(Collection(config, settings), "k8snet-collection")
     register(Judging(run), "k8snet-judging")
     if not worker:
-        register(Terminal(settings, config), "k8snet-terminal")
+        register(Terminal(settings, config, run), "k8snet-terminal")
+        if distributes:
+            register(workers.Inputs(settings), "k8snet-inputs")
         if settings.bundle is not None and distributes and starts:
-            register(SharedBundle(settings.bundle), "k8snet-bundle")
+            register(workers.SharedBundle(settings.bundle), "k8snet-bundle")
+        if settings.provider == "kind" and distributes and starts:
+            register(workers.SharedKind(run), "k8snet-kind")
+
+
+def _missing(settings: Settings) -> list[str]:
+    return choose.problems(settings.provider, settings.kernel, settings.asked, settings.intent())
 
 
 def _say_nothing(step: str) -> None:
@@ -55,23 +71,3 @@ def _keep_labs_whole(config: pytest.Config) -> bool:
     if mode in ("load", "worksteal"):
         config.option.dist = "loadfile"
     return True
-
-
-class SharedBundle:
-    """The bundle that xdist's workers join, begun by the first that has something to keep.
-
-    The controller sees to it that the directory is free before they start, and says when all is done.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
-        from pytest_k8snet.clusters.bundle import BundleTape
-
-        self._tape = BundleTape(self._directory)
-
-    def pytest_unconfigure(self) -> None:
-        if tape := getattr(self, "_tape", None):
-            tape.close()

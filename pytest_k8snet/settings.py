@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from pytest_k8snet import cluster_settings
 from pytest_k8snet.clusters import choose
+from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.intent import ENCAPSULATIONS, PROXY_MODES, ROLES, Intent
 from pytest_k8snet.options import SETTINGS, Setting
 
+PROVIDER_INPUT = "k8snet_provider"  #: in the workerinput of pytest-xdist: what its controller chose
 NODE_PORTS = range(30000, 32768)  #: kube-apiserver's default --service-node-port-range
 
 
@@ -23,17 +26,22 @@ NODE_PORTS = range(30000, 32768)  #: kube-apiserver's default --service-node-por
 class Settings:
     """What the user asked for, checked. ``declared`` holds the intent's fields that were given."""
 
-    provider: str = "embedded"  #: "embedded" or "replay"
+    provider: str = "embedded"  #: "kind", "kubeconfig", "embedded" or "replay"
     why: str = ""  #: why that one, for the header
     kernel: str = "auto"
     bundle: Path | None = None
     replay: Path | None = None
     declared: Mapping[str, Any] = field(default_factory=dict)
     faults: tuple[str, ...] = ()  #: names of what is wrong in the reference network on purpose
+    asked: Asked = field(default_factory=Asked)  #: of a real cluster
+    disruptive: bool = True  #: whether claims that kill or add containers are judged
 
     def intent(self, base: Intent | None = None) -> Intent:
         """``base`` (a recorded run's intent; else the document's values) overridden by what was given."""
-        return replace(base or Intent(), **self.declared)
+        if base is None:
+            # A cluster that exists has the ranges that it was given, not the document's.
+            base = Intent(pod_cidr=None) if self.provider == "kubeconfig" else Intent()
+        return replace(base, **self.declared)
 
 
 def read(config: pytest.Config) -> Settings:
@@ -57,14 +65,22 @@ def read(config: pytest.Config) -> Settings:
             raise refuse(name, "needs a directory")
     kernel = "auto" if values["kernel"] is None else values["kernel"]
     if kernel not in choose.KERNELS:
-        raise refuse("kernel", _one_of(kernel, "a kernel", choose.KERNELS))
+        raise refuse("kernel", choose.one_of(kernel, "a kernel", choose.KERNELS))
     asked = "auto" if values["provider"] is None else values["provider"]
+    asked = getattr(config, "workerinput", {}).get(PROVIDER_INPUT, asked)
     if asked not in choose.PROVIDERS:
-        raise refuse("provider", _one_of(asked, "a provider", choose.PROVIDERS))
+        raise refuse("provider", choose.one_of(asked, "a provider", choose.PROVIDERS))
+    real = cluster_settings.read(config, values, refuse)
     try:
-        provider, why = choose.provider(asked, replay)
+        provider, why = choose.provider(asked, replay, real)
     except choose.NotOffered as error:
-        raise refuse("provider", error) from None
+        raise refuse(error.setting, error) from None
+    for name, known in cluster_settings.BELONGS.items():
+        # An ini file serves several providers; an option without effect is a mistake.
+        if values[name] is not None and provider not in known and origins[name].startswith("--"):
+            raise refuse(name, f"provider {provider!r} has no use for it, only {' and '.join(known)}")
+    if provider == "kind" and real.images.namespace:
+        raise refuse("image-pull-secret", "a new kind cluster holds no secret; load the images into Docker")
     if bundle is not None and replay is not None:
         raise refuse("bundle", "a replayed run is not recorded again; leave it or --k8snet-replay out")
 
@@ -75,11 +91,24 @@ def read(config: pytest.Config) -> Settings:
                 declared[_FIELDS.get(name, name.replace("-", "_"))] = check(values[name])
             except ValueError as error:
                 raise refuse(name, error) from None
-    settings = Settings(provider, why, kernel, bundle, replay, declared, tuple(values["fault"] or ()))
+    settings = Settings(
+        provider=provider,
+        why=why,
+        kernel=kernel,
+        bundle=bundle,
+        replay=replay,
+        declared=declared,
+        faults=tuple(values["fault"] or ()),
+        asked=real,
+        disruptive=provider != "kubeconfig" or bool(values["disruptive"]),
+    )
     intent = settings.intent()
     for problem in choose.problems_with_faults(settings.faults, provider, intent):
         raise refuse("fault", problem)
-    if {"pod_cidr", "service_cidr"} & set(declared) and _overlap(intent.pod_cidr, intent.service_cidr):
+    ranges = {"pod_cidr", "service_cidr"} & set(declared)
+    # Of a cluster that exists the document's ranges say nothing: both must have been declared.
+    comparable = len(ranges) == 2 or bool(ranges and provider != "kubeconfig")
+    if comparable and intent.pod_cidr and _overlap(intent.pod_cidr, intent.service_cidr):
         name = "pod-cidr" if "pod_cidr" in declared else "service-cidr"
         raise refuse(name, f"pods' range {intent.pod_cidr} and services' range {intent.service_cidr} overlap")
     if provider == "embedded":
@@ -123,19 +152,15 @@ def _given(config: pytest.Config, setting: Setting) -> tuple[Any, str]:
     return value, setting.option
 
 
-def _one_of(value: object, what: str, known: tuple[str, ...]) -> str:
-    return f"{value!r} is not {what}; choose one of {', '.join(known)}"
-
-
 def _encapsulation(value: str) -> str:
     if value not in ENCAPSULATIONS:
-        raise ValueError(_one_of(value, "an encapsulation", ENCAPSULATIONS))
+        raise ValueError(choose.one_of(value, "an encapsulation", ENCAPSULATIONS))
     return value
 
 
 def _proxy_mode(value: str) -> str:
     if value not in PROXY_MODES:
-        raise ValueError(_one_of(value, "a proxy mode", PROXY_MODES))
+        raise ValueError(choose.one_of(value, "a proxy mode", PROXY_MODES))
     return value
 
 
@@ -168,7 +193,7 @@ def _roles(values: list[str]) -> dict[str, str]:
         if not (role and equals and node):
             raise ValueError(f"{value!r} is not ROLE=NODE")
         if role not in ROLES:
-            raise ValueError(f"{value!r}: {_one_of(role, 'a role', ROLES)}")
+            raise ValueError(f"{value!r}: {choose.one_of(role, 'a role', ROLES)}")
         if role in roles:
             raise ValueError(f"role {role!r} is given twice: {roles[role]!r} and {node!r}")
         for other, taken in roles.items():

@@ -11,6 +11,7 @@ import pytest
 from pytest_k8snet import options
 from pytest_k8snet import settings as settings_module
 from pytest_k8snet.clusters import choose
+from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.settings import Settings
 
@@ -88,8 +89,32 @@ def test_roles_from_ini(pytester: pytest.Pytester) -> None:
     [
         (["--k8snet-provider=docker"], "--k8snet-provider: 'docker' is not a provider; choose one of auto, "),
         (["--k8snet-provider="], "--k8snet-provider: '' is not a provider"),
-        (["--k8snet-provider=kind"], "--k8snet-provider: provider 'kind' is not in this version yet"),
-        (["--k8snet-provider=kubeconfig"], "--k8snet-provider: provider 'kubeconfig' is not in this version"),
+        (["--k8snet-provider=kubeconfig"], "--k8snet-provider: name the cluster with --k8snet-context NAME"),
+        (["--k8snet-kubeconfig=/dev/null"], "--k8snet-kubeconfig: '/dev/null' is not a file"),
+        (["--k8snet-context=a", "--k8snet-kubeconfig=gone"], "--k8snet-kubeconfig: 'gone' is not a file"),
+        (["--k8snet-context="], "--k8snet-context: needs a name"),
+        (["--k8snet-context=a", "--k8snet-replay=b"], "--k8snet-context: a replay reaches no cluster"),
+        (
+            ["--k8snet-context=a", "--k8snet-provider=kind"],
+            "--k8snet-context: provider 'kind' has no use for it, only kubeconfig",
+        ),
+        (["--k8snet-keep"], "--k8snet-keep: provider 'embedded' has no use for it, only kind and kubeconfig"),
+        (
+            ["--k8snet-context=a", "--k8snet-node-access=telnet"],
+            "--k8snet-node-access: 'telnet' is not a way",
+        ),
+        (["--k8snet-context=a", "--k8snet-timeout=soon"], "--k8snet-timeout: 'soon' is not a number of sec"),
+        (["--k8snet-context=a", "--k8snet-timeout=1"], "--k8snet-timeout: '1' is not between 10 seconds and"),
+        (["--k8snet-context=a", "--k8snet-timeout=nan"], "--k8snet-timeout: 'nan' is not between"),
+        (["--k8snet-provider=kind", "--k8snet-profile=old"], "--k8snet-profile: 'old' is not a profile"),
+        (
+            ["--k8snet-provider=kind", "--k8snet-calico-version=latest"],
+            "--k8snet-calico-version: 'latest' is not a version such as",
+        ),
+        (
+            ["--k8snet-provider=kind", "--k8snet-calico-manifest=gone.yaml"],
+            "--k8snet-calico-manifest: 'gone.yaml' is not a file",
+        ),
         (
             ["--k8snet-provider=replay"],
             "--k8snet-provider: provider 'replay' needs a bundle: --k8snet-replay",
@@ -228,7 +253,7 @@ def test_a_run_that_only_collects_tries_no_bundle(pytester: pytest.Pytester) -> 
     ],
 )
 def test_the_provider_and_why(asked: str, replay: str | None, chosen: str) -> None:
-    provider, why = choose.provider(asked, Path(replay) if replay else None)
+    provider, why = choose.provider(asked, Path(replay) if replay else None, Asked())
     assert provider == chosen
     assert why
 

@@ -146,10 +146,17 @@ class Cluster(abc.ABC):
     nodes: Mapping[str, Node]  #: by node name
     namespace: str = "default"  #: where the lab's pods live
     runtime: str = "oci"  #: which runtime probe reads containers: "oci", "docker", "cri"
+    runtimes: Mapping[str, str] = {}  #: by node name, where nodes differ; :attr:`runtime` for all others
     patience: Patience = Patience()
+    #: What the cluster has not, and why: "master"/"node1"/"node2" for a role that no node can play, "calico".
+    lacks: Mapping[str, str] = {}
+    farewell: str = ""  #: once it is closed: what was left behind on purpose, and how to remove it
 
     def node(self, role: str) -> Node:
         return self.nodes[self.roles[role]]
+
+    def runtime_of(self, node: str) -> str:
+        return self.runtimes.get(node, self.runtime)
 
     @contextmanager
     def lab(self, name: str) -> Iterator[None]:

@@ -62,6 +62,7 @@ class BundleTape(LabTape):
         self.directory = Path(directory)
         self._labs: dict[str, LabFiles] = {}
         self._started = _now()
+        self._namespace = ""  #: of the labs' pods, once the cluster is up
         self._joins = join
         self._begun = False
         self._closed = False
@@ -77,6 +78,7 @@ class BundleTape(LabTape):
     def describe_cluster(self, cluster: Cluster, intent: Intent) -> None:
         """What a replay must know of the cluster: called once it is up."""
         info = cluster.info
+        self._namespace = cluster.namespace
         self.describe(
             provider=info.provider,
             summary=info.summary,
@@ -86,6 +88,8 @@ class BundleTape(LabTape):
             nodes=sorted(cluster.nodes),
             namespace=cluster.namespace,
             runtime=cluster.runtime,
+            runtimes=dict(cluster.runtimes),
+            lacks=dict(cluster.lacks),
             patience=vars(cluster.patience),
             intent=vars(intent) | {"roles": dict(intent.roles)},
         )
@@ -141,7 +145,7 @@ class BundleTape(LabTape):
         self._begin()
         name = self.lab_name if lab is None else lab
         if name not in self._labs:
-            self._labs[name] = LabFiles(self.directory / "labs", name, self.run_id)
+            self._labs[name] = LabFiles(self.directory / "labs", name, self.run_id, self._namespace)
         return self._labs[name]
 
     def _begin(self) -> None:
@@ -180,6 +184,7 @@ class Recording:
 
     lab: str
     run_id: str
+    namespace: str  #: "" where the cluster was not up yet
     directory: Path
     records: tuple[Record, ...]
 
@@ -248,6 +253,7 @@ def _recording(directory: Path, closed: Mapping[str, int] | None) -> Recording |
     parsed = [_fields(path, number, line) for number, line in enumerate(lines, start=1)]
     try:
         lab, run_id = str(parsed[0]["lab"]), str(parsed[0]["run_id"])
+        namespace = str(parsed[0].get("namespace", ""))
         records = [Record.from_fields(fields) for fields in parsed[1:]]
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: holds a line that is no record ({error!r})") from None
@@ -256,7 +262,8 @@ def _recording(directory: Path, closed: Mapping[str, int] | None) -> Recording |
     for record in records:
         if record.pcap:
             _check_pcap(directory / record.pcap, record)
-    return Recording(lab, run_id, directory, tuple(sorted(records, key=lambda record: record.number)))
+    records.sort(key=lambda record: record.number)
+    return Recording(lab, run_id, namespace, directory, tuple(records))
 
 
 def _fields(path: Path, number: int, line: bytes) -> dict[str, Any]:

@@ -5,39 +5,63 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_k8snet.clusters import engine
+from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.intent import Intent
 
 if TYPE_CHECKING:
     from pytest_k8snet.clusters.base import Cluster
 
-PROVIDERS = ("auto", "embedded", "replay", "kind", "kubeconfig")
+PROVIDERS = ("auto", "kind", "kubeconfig", "embedded", "replay")
+REAL = ("kind", "kubeconfig")  #: those whose verdict is one on a Kubernetes cluster
 KERNELS = ("auto", "namespaces", "uml")
 UPLINK = "eth1"  #: the reference network's, as the document's
 
 
 class NotOffered(ValueError):
-    """The provider asked for can't serve this run: one line that says why."""
+    """The provider asked for can't serve this run: one line that says why. ``setting`` is at fault."""
+
+    def __init__(self, problem: str, setting: str = "provider") -> None:
+        super().__init__(problem)
+        self.setting = setting
 
 
-def provider(asked: str, replay: Path | None) -> tuple[str, str]:
-    """The provider ("embedded" or "replay") and why, in words for the header.
+def one_of(value: object, what: str, known: Sequence[str]) -> str:
+    """ "'x' is not a provider; choose one of auto, embedded"."""
+    return f"{value!r} is not {what}; choose one of {', '.join(known)}"
+
+
+def provider(asked: str, replay: Path | None, real: Asked) -> tuple[str, str]:
+    """The provider that serves the run and why, in words for the header (docs/architecture.md, "Providers").
 
     A provider named by the user never falls back to another one. Raises :class:`NotOffered`.
     """
-    if asked in ("kind", "kubeconfig"):
-        raise NotOffered(f"provider {asked!r} is not in this version yet")
+    named = "context" if real.context else "kubeconfig" if real.kubeconfig else ""
     if asked == "replay" and replay is None:
         raise NotOffered("provider 'replay' needs a bundle: --k8snet-replay DIR")
-    if asked == "embedded" and replay is not None:
-        raise NotOffered("provider 'embedded' replays nothing; leave it or --k8snet-replay out")
+    if asked not in ("auto", "replay") and replay is not None:
+        raise NotOffered(f"provider {asked!r} replays nothing; leave it or --k8snet-replay out")
     if replay is not None:
+        if named:
+            raise NotOffered("a replay reaches no cluster; leave it or --k8snet-replay out", named)
         return "replay", f"bundle {replay}"
-    if asked == "embedded":
-        return "embedded", "as asked"
-    return "embedded", "auto: kind and kubeconfig are not in this version yet"
+    if asked == "kubeconfig" or (asked == "auto" and named):
+        if not real.context:
+            raise NotOffered(
+                "name the cluster with --k8snet-context NAME: the current context is never taken",
+                named or "provider",
+            )
+        return "kubeconfig", f"context {real.context}"
+    if asked in ("embedded", "kind"):
+        return asked, "as asked"
+    silent = engine.why_silent()
+    if silent:
+        return "embedded", f"auto: no --k8snet-context, and {silent}"
+    return "kind", "auto: no --k8snet-context, and a Docker daemon answers"
 
 
 def beyond_the_reference_network(intent: Intent) -> Iterator[tuple[str, str]]:
@@ -50,7 +74,7 @@ def beyond_the_reference_network(intent: Intent) -> Iterator[tuple[str, str]]:
     if intent.proxy_mode != "iptables":
         yield "proxy_mode", f"{intent.proxy_mode!r}: {this} has 'iptables' only"
     for node in NODES:
-        if intent.pod_cidr.version != 4 or not node.block.subnet_of(intent.pod_cidr):
+        if not isinstance(intent.pod_cidr, IPv4Network) or not node.block.subnet_of(intent.pod_cidr):
             yield "pod_cidr", f"'{intent.pod_cidr}': {this} has pods in {node.block} on {node.name}"
     if intent.service_cidr.version != 4 or intent.service_cidr.prefixlen > 24:
         yield "service_cidr", f"'{intent.service_cidr}': {this} needs an IPv4 range of /24 or more"
@@ -86,17 +110,27 @@ def problems_with_faults(names: Sequence[str], provider: str, intent: Intent) ->
             yield f"the faults are made for the document's names and addresses: leave --k8snet-{option} out"
 
 
-def problems(provider: str, kernel: str) -> list[str]:
-    """What this machine lacks to run ``provider``: missing tools with their Debian packages."""
-    if provider != "embedded":
-        return []
+def problems(provider: str, kernel: str, asked: Asked, intent: Intent) -> list[str]:
+    """Why ``provider`` can't serve this run, all that was found at once, a line each: tools that this machine
+    lacks (with their Debian packages), a cluster that can't be reached or may not be used."""
     from pytest_k8snet.clusters.base import ClusterError
-    from pytest_k8snet.clusters.embedded import preflight
 
     try:
-        return preflight(kernel)
+        if provider == "embedded":
+            from pytest_k8snet.clusters import embedded
+
+            return embedded.preflight(kernel)
+        if provider == "kind":
+            from pytest_k8snet.clusters.kind import provider as kind
+
+            return kind.preflight(asked, intent)
+        if provider == "kubeconfig":
+            from pytest_k8snet.clusters import kubeconfig
+
+            return kubeconfig.preflight(asked, intent)
     except ClusterError as error:
         return [str(error)]
+    return []
 
 
 def kernel_in_words(kernel: str) -> str:
@@ -115,10 +149,13 @@ def open_cluster(
     join: bool = False,
     replay: Path | None = None,
     faults: Sequence[str] = (),
+    asked: Asked | None = None,
+    shared: Path | None = None,
     progress: Callable[[str], None],
 ) -> Cluster:
     """A cluster that is up. ``join``: the bundle was begun by another process of this run. ``faults``: names
-    from :mod:`pytest_k8snet.embedded.faults.catalogue`.
+    from :mod:`pytest_k8snet.embedded.faults.catalogue`. ``shared``: kubeconfig of the kind cluster that
+    another process of this run made and will remove.
 
     Raises :class:`~pytest_k8snet.clusters.base.ClusterError`.
     """
@@ -129,19 +166,31 @@ def open_cluster(
         return ReplayCluster(replay)
 
     from pytest_k8snet.clusters.bundle import BundleTape
-    from pytest_k8snet.clusters.embedded import EmbeddedCluster
     from pytest_k8snet.clusters.tape import MemoryTape
-    from pytest_k8snet.embedded.faults.catalogue import BY_NAME
 
     tape = MemoryTape() if bundle is None else BundleTape(bundle, join=join)
+    asked = asked or Asked()
+    cluster: Cluster
     try:
-        cluster = EmbeddedCluster.start(
-            tape=tape,
-            intent=intent,
-            kernel_kind=kernel,
-            faults=[BY_NAME[name] for name in faults],
-            progress=progress,
-        )
+        if provider == "kind":
+            from pytest_k8snet.clusters.kind import provider as kind
+
+            cluster = kind.open_cluster(tape=tape, intent=intent, asked=asked, progress=progress, join=shared)
+        elif provider == "kubeconfig":
+            from pytest_k8snet.clusters import kubeconfig
+
+            cluster = kubeconfig.open_cluster(tape=tape, intent=intent, asked=asked, progress=progress)
+        else:
+            from pytest_k8snet.clusters.embedded import EmbeddedCluster
+            from pytest_k8snet.embedded.faults.catalogue import BY_NAME
+
+            cluster = EmbeddedCluster.start(
+                tape=tape,
+                intent=intent,
+                kernel_kind=kernel,
+                faults=[BY_NAME[name] for name in faults],
+                progress=progress,
+            )
     except BaseException:
         tape.close()
         raise
@@ -150,17 +199,19 @@ def open_cluster(
     return cluster
 
 
-def verdict_on(provider: str, replay: Path | None, faults: Sequence[str] = ()) -> str:
+def verdict_on(provider: str, replay: Path | None, faults: Sequence[str] = (), context: str = "") -> str:
     """What the verdicts of such a run are about, for its last line."""
-    if replay is None:
+    if replay is not None:
+        header = json.loads((replay / "bundle.json").read_bytes())
+        started = str(header.get("started", "")).replace("T", " ")[:16]
+        what = ", on the reference network, not on a cluster" if header.get("reference") else ""
+        return f"a run of provider {header.get('provider')}, recorded {started} UTC{what}"
+    if provider == "embedded":
         wrong = f" with {in_words(faults)}" if faults else ""
-        return (
-            f"the embedded reference network{wrong}, not on a cluster" if provider == "embedded" else provider
-        )
-    header = json.loads((replay / "bundle.json").read_bytes())
-    started = str(header.get("started", "")).replace("T", " ")[:16]
-    what = ", on the reference network, not on a cluster" if header.get("reference") else ""
-    return f"a run of provider {header.get('provider')}, recorded {started} UTC{what}"
+        return f"the embedded reference network{wrong}, not on a cluster"
+    if provider == "kubeconfig":
+        return f"the cluster of context {context}"
+    return "a kind cluster made for this run"
 
 
 def in_words(faults: Sequence[str]) -> str:

@@ -21,13 +21,14 @@ VERDICTS = "verdicts.jsonl"
 class LabFiles:
     """One lab's part of the bundle, open for writing."""
 
-    def __init__(self, labs: Path, name: str, run_id: str) -> None:
+    def __init__(self, labs: Path, name: str, run_id: str, namespace: str) -> None:
         self.directory = _new_directory(labs, name)
         self.written = 0
         self._started = 0
         self._pcaps: set[str] = set()
-        # The run id stands here too, not only in bundle.json: each xdist worker has its own.
-        self.append(COMMANDS, json.dumps({"lab": name, "run_id": run_id}).encode() + b"\n")
+        # These two stand here too, not only in bundle.json: each xdist worker has its own.
+        whose = {"lab": name, "run_id": run_id, "namespace": namespace}
+        self.append(COMMANDS, json.dumps(whose).encode() + b"\n")
 
     def entry(self, kind: str, where: str, argv: Sequence[str], pcap: str = "") -> Entry:
         if pcap and (pcap in self._pcaps or "/" in pcap):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -130,11 +131,14 @@ class ReplayCluster(Cluster):
             self.nodes = {str(name): ReplayNode(self, str(name)) for name in header["nodes"]}
             self.details = dict(header.get("details", {}))
             self.patience = Patience(**header.get("patience", {}))
+            self.runtimes = dict(header.get("runtimes", {}))
+            self.lacks = dict(header.get("lacks", {}))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{bundle.directory}: bundle.json is damaged ({type(error).__name__}: {error})"
             ) from None
         self.tape = ReplayTape(bundle)
+        self._bundle = bundle
         self.namespace = str(header["namespace"])
         self.runtime = str(header["runtime"])
         started = str(header.get("started", "")).replace("T", " ")[:16]
@@ -144,6 +148,17 @@ class ReplayCluster(Cluster):
             reference=bool(header.get("reference", False)),
             details=self.details | {"recorded provider": str(header.get("provider", ""))},
         )
+
+    @contextmanager
+    def lab(self, name: str) -> Iterator[None]:
+        """Also in the namespace that the lab was in: each pytest-xdist worker has its own."""
+        recording, outer = self._bundle.recordings.get(name), self.namespace
+        self.namespace = (recording.namespace if recording else "") or outer
+        try:
+            with super().lab(name):
+                yield
+        finally:
+            self.namespace = outer
 
     def apply(self, manifests: Sequence[Manifest], timeout: float = 60.0) -> None:
         pass
@@ -166,5 +181,6 @@ def _nothing_behind(what: str) -> NoReturn:
 
 
 def _intent(fields: Mapping[str, Any]) -> Intent:
-    networks = {name: ip_network(fields[name]) for name in ("pod_cidr", "service_cidr")}
+    ranges = {name: fields[name] for name in ("pod_cidr", "service_cidr")}
+    networks = {name: ip_network(cidr) if cidr is not None else None for name, cidr in ranges.items()}
     return Intent(**{**fields, **networks})

@@ -1,4 +1,4 @@
-"""One line, on a terminal only, that says which step of setting up is under way."""
+"""Which step of setting up is under way: one line that comes and goes on a terminal, lines in a CI log."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import pytest
 
 
 class Progress:
-    """Shows a step below pytest's own line and erases it again, leaving that line as it was."""
+    """Shows a step below pytest's own line and erases it again, leaving that line as it was.
 
-    def __init__(self, config: pytest.Config) -> None:
+    ``keep``: where there is no terminal, each step is a line of its own that stays. A cluster takes minutes
+    to come up, and a CI log that says nothing for minutes looks like one that hangs.
+    """
+
+    def __init__(self, config: pytest.Config, *, keep: bool = False) -> None:
         self._config = config
+        self._keep = keep
         self._began = 0.0
         self._shown = False
 
@@ -20,8 +25,12 @@ class Progress:
         """``step`` is under way; "" when none is."""
         plugins = self._config.pluginmanager
         # Not the file's isatty(): while pytest captures, that speaks of the captured file.
-        on_terminal = bool(getattr(plugins.getplugin("terminalreporter"), "isatty", False))
-        if not on_terminal or self._config.option.verbose < 0 or not (step or self._shown):
+        reporter = plugins.getplugin("terminalreporter")
+        if reporter is None or self._config.option.verbose < 0 or not (step or self._shown):
+            return
+        if not getattr(reporter, "isatty", False):
+            if self._keep:
+                self._tell(step)
             return
         writer = self._config.get_terminal_writer()
         if not self._shown:
@@ -42,3 +51,17 @@ class Progress:
                 file.write("\x1b[A" + (f"\x1b[{column}C" if column else ""))
             file.flush()
         self._shown = bool(step)
+
+    def _tell(self, step: str) -> None:
+        if not self._shown:
+            self._began = time.monotonic()
+        self._shown = bool(step)
+        if step:
+            capture = self._config.pluginmanager.getplugin("capturemanager")
+            writer = self._config.get_terminal_writer()
+            with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+                elapsed = time.monotonic() - self._began
+                if writer.width_of_current_line:
+                    writer.line()
+                writer.line(f"k8snet: {step} ({elapsed:.1f} s)")
+                writer.flush()

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_k8snet.clusters import choose
 from pytest_k8snet.report.facts import facts_of
+from pytest_k8snet.run import Run
 from pytest_k8snet.settings import Settings
 
 INCONCLUSIVE = "inconclusive"
@@ -36,9 +37,10 @@ class LabTally:
 class Terminal:
     """Runs where the terminal is: in an only process, or in xdist's controller."""
 
-    def __init__(self, settings: Settings, config: pytest.Config) -> None:
+    def __init__(self, settings: Settings, config: pytest.Config, run: Run) -> None:
         self._settings = settings
         self._config = config
+        self._run = run
         self._labs: dict[str, LabTally] = {}
         self._clusters: dict[str, None] = {}
 
@@ -94,9 +96,17 @@ class Terminal:
     def pytest_unconfigure(self) -> None:
         # With -p no:terminal there is nobody to write, which is known only now: pytest's reporter may be
         # registered after this one. It is the reporter that calls all the other hooks that write.
-        if self._clusters and self._config.pluginmanager.hasplugin("terminalreporter"):
-            what = choose.verdict_on(self._settings.provider, self._settings.replay, self._settings.faults)
-            self._config.get_terminal_writer().line(f"k8snet: this is a verdict on {what}.")
+        if not self._config.pluginmanager.hasplugin("terminalreporter"):
+            return
+        writer = self._config.get_terminal_writer()
+        if self._clusters:
+            settings = self._settings
+            what = choose.verdict_on(
+                settings.provider, settings.replay, settings.faults, settings.asked.context
+            )
+            writer.line(f"k8snet: this is a verdict on {what}.")
+        if farewell := self._run.farewell:
+            writer.line(f"k8snet: {farewell}")
 
     def _tell_inconclusive(self, reporter: pytest.TerminalReporter) -> None:
         """As pytest tells failures: it knows nothing of the category."""

@@ -64,7 +64,7 @@ def test_a_run_is_kept_raw(tmp_path: Path) -> None:
 
     lab = root / "labs" / "pod-network"
     head, echo, raw, pods, capture = lines(lab / "commands.jsonl")
-    assert head == {"lab": "pod-network", "run_id": tape.run_id}
+    assert head == {"lab": "pod-network", "run_id": tape.run_id, "namespace": "default"}
     assert (echo["where"], echo["argv"], echo["exit_status"]) == ("k8s-node1", ["echo", "한"], 3)
     assert (echo["stdout"], echo["stderr"]) == ("한 줄\n", "warned\n")
     assert base64.b64decode(str(raw["stdout_base64"])) == BINARY

@@ -91,6 +91,24 @@ def test_the_nth_question_gets_the_nth_answer_of_its_lab(tmp_path: Path) -> None
             node.run("date")
 
 
+def test_labs_of_several_workers_come_back_in_their_namespaces(tmp_path: Path) -> None:
+    for lab in ("pause", "nodeport"):
+        tape = BundleTape(tmp_path, join=True)
+        cluster = FakeCluster(tape)
+        cluster.namespace = f"k8snet-{lab}"
+        cluster.objects["pods"] = b"{}"
+        tape.describe_cluster(cluster, INTENT)
+        with cluster.lab(lab):
+            cluster.get("pods")
+        tape.close()
+    replay = ReplayCluster(tmp_path)
+    seen = {}
+    for lab in ("pause", "nodeport", "clusterip"):
+        with replay.lab(lab):
+            seen[lab] = replay.namespace
+    assert seen == {"pause": "k8snet-pause", "nodeport": "k8snet-nodeport", "clusterip": replay.namespace}
+
+
 def test_what_was_not_recorded_is_named(tmp_path: Path) -> None:
     replay = recording(tmp_path, lambda cluster: None)
     with replay.lab("pause"):

@@ -6,6 +6,8 @@ read the same way whether pytest ran in this process, in another, or in several.
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,10 @@ from pytest_k8snet.clusters.tape import MemoryTape, Tape
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest
 
+#: Environment variables, which reach other processes too: what the stand-in lacks (JSON), says when it is
+#: closed, and why it does not come up.
+LACKS, FAREWELL, FAILS = "STAND_IN_LACKS", "STAND_IN_FAREWELL", "STAND_IN_FAILS"
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 #: A conftest.py that puts the stand-ins into another process.
@@ -37,13 +43,16 @@ stand_in.install(pytest.MonkeyPatch())
 
 
 class StandIn(Cluster):
-    def __init__(self, tape: Tape, events: Path) -> None:
-        self.info = ClusterInfo("embedded", "embedded: a stand-in", reference=True)
+    def __init__(self, tape: Tape, events: Path, provider: str, shared: Path | None) -> None:
+        self.info = ClusterInfo(provider, f"{provider}: a stand-in", reference=provider == "embedded")
         self.tape = tape
+        self.lacks = json.loads(os.environ.get(LACKS, "{}"))
+        self.kubeconfig = shared or Path("kind-kubeconfig").resolve()
+        self._shared = f" {shared.name}" if shared else ""
         self.roles = {"master": "k8s-master", "node1": "k8s-node1", "node2": "k8s-node2"}
         self.nodes = {}
         self._events = events
-        self.tell("start")
+        self.tell(f"start{self._shared}")
 
     def tell(self, event: str) -> None:
         with self._events.open("a") as file:
@@ -56,7 +65,8 @@ class StandIn(Cluster):
         raise NotImplementedError
 
     def close(self) -> None:
-        self.tell("close")
+        self.farewell = os.environ.get(FAREWELL, "")
+        self.tell(f"close{self._shared}")
 
     def _get(self, resource: str) -> bytes:
         raise ClusterError(f"the stand-in has no {resource}")
@@ -84,15 +94,18 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         intent: Intent,
         bundle: Path | None = None,
         join: bool = False,
+        shared: Path | None = None,
         progress: Any,
         **others: Any,
     ) -> Cluster:
         progress("building nodes")
+        if problem := os.environ.get(FAILS):
+            raise ClusterError(problem)
         tape = MemoryTape() if bundle is None else BundleTape(bundle, join=join)
-        return StandIn(tape, events)
+        return StandIn(tape, events, provider, shared)
 
     monkeypatch.setattr(choose, "open_cluster", open_cluster)
-    monkeypatch.setattr(choose, "problems", lambda provider, kernel: [])
+    monkeypatch.setattr(choose, "problems", lambda *asked: [])
     monkeypatch.setattr(choose, "kernel_in_words", lambda kernel: f"stand-in ({kernel})")
 
     def observe(kind: str) -> Any:

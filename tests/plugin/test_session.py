@@ -108,7 +108,7 @@ def test_missing_tools_are_named_all_at_once(
     pytester: pytest.Pytester, stand_ins: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = ["crun is missing (Debian package crun)", "tcpdump is missing (Debian package tcpdump)"]
-    monkeypatch.setattr(choose, "problems", lambda provider, kernel: missing)
+    monkeypatch.setattr(choose, "problems", lambda *asked: missing)
     assert usage_error(pytester.runpytest_inprocess("--k8snet")) == f"--k8snet: {'; '.join(missing)}"
     assert pytester.runpytest_inprocess("--k8snet", "--collect-only", "-q").ret == 0
 
@@ -178,7 +178,7 @@ def test_header(pytester: pytest.Pytester, my_lab: Path) -> None:
     result = pytester.runpytest_inprocess("--k8snet", "my_lab", "--k8snet-bundle=kept")
     result.stdout.fnmatch_lines(
         [
-            "k8snet: provider embedded (auto: kind and kubeconfig are not in this version yet)",
+            "k8snet: provider embedded (auto: no --k8snet-context, and *)",
             "k8snet: stand-in (auto)",
             "k8snet: keeping the run in */kept",
         ]

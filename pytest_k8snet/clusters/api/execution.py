@@ -32,6 +32,7 @@ STDIN, STDOUT, STDERR, END, CLOSE = 0, 1, 2, 3, 255
 STDIN_FRAME = 2**14  #: bytes; a writable socket takes so many at once
 FRAMES_AT_ONCE = 256  #: that one pump takes in at most
 PING_AFTER = 20.0  #: seconds without a word from us: load balancers drop idle connections, often after 50
+STARTING = 15.0  #: seconds for the API server to reach the kubelet and that to start it
 GOODBYE = 1.0  #: seconds at most to send a close frame
 
 #: There was no room or no server for it: nothing was started. Other answers may come after it was.
@@ -98,10 +99,14 @@ class PodAccess(Access):
         while True:
             try:
                 websocket = self._api.connection.websocket(
-                    self._path, query, protocols=protocols, timeout=TRY
+                    self._path, query, protocols=protocols, timeout=STARTING
                 )
             except ApiUnreachable as error:
-                if error.sent or error.final or not backoff.wait():
+                if error.sent:
+                    raise ApiUnreachable(
+                        f"{self.place}: {error} (exec also needs the kubelet there to answer)", sent=True
+                    ) from None
+                if error.final or not backoff.wait():
                     raise
             except ApiRefused as refused:
                 if refused.status not in RETRIED or not backoff.wait(refused.retry_after):
