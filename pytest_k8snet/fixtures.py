@@ -10,7 +10,8 @@ import pytest
 
 from pytest_k8snet import judging
 from pytest_k8snet.claims.verdict import Verdict
-from pytest_k8snet.collection import lab_name, manifest_files
+from pytest_k8snet.clusters.base import ClusterError
+from pytest_k8snet.collection import NOT_DISRUPTIVE, lab_name, manifest_files
 from pytest_k8snet.manifests import Manifest, ManifestError, load_all, roles_of
 from pytest_k8snet.run import RUN, Run
 
@@ -62,12 +63,28 @@ def _skip_without(cluster: Cluster, *needs: str) -> None:
         pytest.skip("; ".join(dict.fromkeys(lacking)))
 
 
+def _skip_undisturbed(cluster: Cluster) -> None:
+    """Skip what a recorded run was not asked to do either. On a live cluster no such test gets here."""
+    if not cluster.disruptive:
+        pytest.skip(NOT_DISRUPTIVE)
+
+
 @pytest.fixture(scope="session")
 def k8snet_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """The cluster of the run: started by the first test that needs it, gone when the session ends."""
+    """The cluster of the run: started by the first test that needs it, gone when the session ends.
+
+    One that does not come up ends the session: every other test would say the same. Not in a worker of
+    pytest-xdist: others may have one.
+    """
     run = _run(request)
     try:
-        yield run.cluster()
+        cluster = run.cluster()
+    except ClusterError:
+        if not hasattr(request.config, "workerinput"):
+            request.session.shouldfail = "k8snet: without its cluster the run ends here"
+        raise
+    try:
+        yield cluster
     finally:
         run.close()
 
@@ -112,6 +129,7 @@ def restart(
     """
     from pytest_k8snet.probes.restarts import restart_container
 
+    _skip_undisturbed(k8snet_cluster)
     name = f"{lab.name}-restart"
     with _run(request).step(f"{lab.name}: restarting a container"), k8snet_cluster.lab(name):
         return restart_container(k8snet_cluster, intent)
@@ -160,6 +178,7 @@ def spread(
     """
     from pytest_k8snet.probes import labs
 
+    _skip_undisturbed(k8snet_cluster)
     name = f"{lab.name}-spread"
     with _run(request).step(f"{lab.name}: connections to several pods"), k8snet_cluster.lab(name):
         return labs.observe_spread(k8snet_cluster, intent, lab.manifest("Pod", labs.TARGET))
@@ -212,8 +231,11 @@ def ledger(intent: Intent) -> Callable[[TracedRequest], Ledger]:
 def judge(request: pytest.FixtureRequest) -> Callable[[Verdict], None]:
     """Hand every verdict to it: a test that asks for ``judge`` and judges nothing is inconclusive.
 
-    Skips a test marked ``needs("calico")`` where the cluster has no Calico.
+    Skips a test marked ``needs("calico")`` where the cluster has no Calico, and one marked ``disruptive`` in
+    the replay of a run that left those out.
     """
+    if request.node.get_closest_marker("disruptive"):
+        _skip_undisturbed(request.getfixturevalue("k8snet_cluster"))
     if marker := request.node.get_closest_marker("needs"):
         _skip_without(request.getfixturevalue("k8snet_cluster"), *marker.args)
 

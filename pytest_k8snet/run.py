@@ -51,6 +51,7 @@ class Run:
                     faults=self.settings.faults,
                     asked=self.settings.asked,
                     shared=self._shared,
+                    disruptive=self.settings.disruptive,
                     progress=self._say,
                 )
         return self._cluster

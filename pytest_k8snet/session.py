@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from types import FrameType
+
 import pytest
 
 from pytest_k8snet import fixtures, workers
@@ -37,6 +41,8 @@ def enable(config: pytest.Config) -> None:
         say=_say_nothing if worker else Progress(config, keep=settings.provider in choose.REAL),
     )
     config.stash[RUN] = run
+    if starts or worker:
+        config.pluginmanager.register(Termination(), "k8snet-termination")
     register = config.pluginmanager.register
     register(run, "k8snet-run")
     register(fixtures, "k8snet-fixtures")
@@ -50,6 +56,27 @@ def enable(config: pytest.Config) -> None:
             register(workers.SharedBundle(settings.bundle), "k8snet-bundle")
         if settings.provider == "kind" and distributes and starts:
             register(workers.SharedKind(run), "k8snet-kind")
+
+
+class Termination:
+    """SIGTERM is what a CI system or ``timeout`` ends a run with: it is taken as Ctrl-C, which cleans up."""
+
+    def __init__(self) -> None:
+        # A handler of the user's own stays; handlers are of the main thread alone.
+        self._ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        )
+        if self._ours:
+            signal.signal(signal.SIGTERM, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        if self._ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _missing(settings: Settings) -> list[str]:

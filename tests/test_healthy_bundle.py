@@ -174,6 +174,27 @@ def test_roles_of_another_run_are_refused(pytester: pytest.Pytester) -> None:
     assert line.endswith(" was 'k8s-node1'")
 
 
+@pytest.mark.parametrize(
+    ("header", "skipped"),
+    [
+        ({"disruptive": False}, {"pause/survives-restart", "clusterip/spreads"}),
+        ({"lacks": {"calico": "no IPPool"}}, {"pod-network/ippool-mode", "pod-network/cidr-agrees"}),
+    ],
+)
+def test_what_the_run_left_out_is_left_out_again(
+    pytester: pytest.Pytester, header: dict[str, object], skipped: set[str]
+) -> None:
+    bundle = pytester.path / "copy"
+    shutil.copytree(HEALTHY, bundle)
+    file = bundle / "bundle.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | header))
+    result = replay(pytester, bundle=bundle)
+    result.assert_outcomes(passed=len(CATALOGUE) - len(skipped), skipped=len(skipped))
+    cases = ElementTree.parse(pytester.path / "out.xml").iter("testcase")
+    named = {case.get("name", "") for case in cases if list(case.iter("skipped"))}
+    assert named == {f"test_{claim.partition('/')[2].replace('-', '_')}" for claim in skipped}
+
+
 CONNTRACK = {"clusterip/conntrack-agrees", "clusterip/rules-lead-to-pod"}  #: what rests on that listing
 
 

@@ -10,28 +10,36 @@ from pytest_k8snet.claims.path import envelope, target, underlay
 from pytest_k8snet.claims.verdict import Verdict, all_of, broken, held, inconclusive, shown_by
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.observations import PodEvidence, PodNetworkLab
-from pytest_k8snet.evidence.packets import Packet
+from pytest_k8snet.evidence.packets import IPIP, UDP, IPAddress, Packet
 from pytest_k8snet.evidence.reading import NotObserved
 from pytest_k8snet.intent import Intent
 
 #: Bytes that an envelope adds: an IPv4 header; IPv4 + UDP + VXLAN + Ethernet (RFC 7348).
 OVERHEAD = {"ipip": 20, "vxlan": 50, None: 0}
+_LONGER_HEADER = 20  #: of IPv6 (RFC 8200, 3) than of IPv4
 LARGE = 64 * 1024  #: bytes of answer or request that show the path carries full-sized packets
 _FRAGMENTATION_NEEDED = {4: (3, 4), 6: (2, 0)}  # RFC 792; RFC 4443 "packet too big"
+_ENVELOPE = {"ipip": IPIP, "vxlan": UDP}  #: the protocol of a tunnel's outer header
+
+
+def overhead(kind: str | None, underlay: IPAddress) -> int:
+    """Bytes that the envelope adds between nodes whose addresses are of that family."""
+    return OVERHEAD[kind] + (_LONGER_HEADER if kind and underlay.version == 6 else 0)
 
 
 def link_fits(pod: PodEvidence, kind: str | None) -> Verdict:
     """The pod's full-sized packets, with the envelope around them, fit its node's uplink."""
-    eth0, uplink, overhead = _eth0(pod), pod.node.uplink.get(), OVERHEAD[kind]
-    need = eth0.mtu + overhead
+    eth0, uplink = _eth0(pod), pod.node.uplink.get()
+    added = overhead(kind, uplink.ip)
+    need = eth0.mtu + added
     expected = (
-        f"{pod.pod.name}'s eth0 MTU {eth0.mtu} + {overhead} bytes of {kind or 'no'} envelope "
+        f"{pod.pod.name}'s eth0 MTU {eth0.mtu} + {added} bytes of {kind or 'no'} envelope "
         f"<= MTU {uplink.mtu} of {pod.node.name}'s {uplink.interface}"
     )
-    seen = f"{pod.pod.name}: {eth0.mtu} + {overhead} = {need}, uplink {uplink.mtu}"
+    seen = f"{pod.pod.name}: {eth0.mtu} + {added} = {need}, uplink {uplink.mtu}"
     if need <= uplink.mtu:
         return held(expected, seen, **shown_by(pod.inside, "eth0"))
-    advice = f"set Calico's MTU (veth_mtu, or Felix's *MTU) to at most {uplink.mtu - overhead}"
+    advice = f"set Calico's MTU (veth_mtu, or Felix's *MTU) to at most {uplink.mtu - added}"
     return broken(expected, seen, advice=advice, **shown_by(pod.inside, "eth0"))
 
 
@@ -107,13 +115,15 @@ def requests(hop: Hop) -> tuple[Packet, ...]:
     return tuple(packet for packet in hop.flow if flow_tuple(packet) in tuples)
 
 
-def unfragmented(hop: Hop, lab: PodNetworkLab) -> Verdict:
-    """No IP fragment between these pods and nodes, and no ICMP that asks for smaller packets.
+def unfragmented(hop: Hop, lab: PodNetworkLab, kind: str | None) -> Verdict:
+    """No IP fragment between these pods, or of their envelope (``kind``), and no ICMP that asks for smaller
+    packets.
 
     The ICMP goes to whoever sent the large packet: for a tunnel that is too narrow, to the pod, over
-    its host interface alone.
+    its host interface alone. What the nodes themselves send, to each other or to others, is not the pods'.
     """
-    ends = {lab.large.client_ip, target(lab.large)[0], underlay(lab.source.node), underlay(lab.target.node)}
+    nodes = {underlay(lab.source.node), underlay(lab.target.node)}
+    ends = nodes | {lab.large.client_ip, target(lab.large)[0]}
     expected = f"{hop.where}: a {_large(hop)} without fragments"
     try:
         capture = hop.capture
@@ -122,8 +132,18 @@ def unfragmented(hop: Hop, lab: PodNetworkLab) -> Verdict:
         return inconclusive(expected, missing.cause, where=hop.where, command=hop.command, advice=advice)
     for packet in capture.packets:
         headers = [*(tunnel.outer for tunnel in packet.tunnels), packet.ip]
-        cut = [header for header in headers if header.fragment and {header.src, header.dst} <= ends]
-        too_big = packet.icmp == _FRAGMENTATION_NEEDED[packet.ip.src.version] and packet.ip.dst in ends
+        cut = [
+            header
+            for header in headers
+            if header.fragment
+            and {header.src, header.dst} <= ends
+            and (header.protocol == _ENVELOPE.get(kind or "") or not {header.src, header.dst} <= nodes)
+        ]
+        too_big = (
+            packet.icmp == _FRAGMENTATION_NEEDED[packet.ip.src.version]
+            and packet.ip.dst in ends
+            and (packet.quoted is None or packet.quoted.dst in ends)
+        )
         if cut or too_big:
             what = "ICMP fragmentation needed" if too_big else "an IP fragment"
             return broken(

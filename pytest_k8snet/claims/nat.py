@@ -82,11 +82,16 @@ def connection(ledger: Ledger) -> Connection | None:
 
 
 def ready(reading: Reading[tuple[Endpoint, ...]], service: Service) -> frozenset[Address]:
-    """Address and port of the service's ready endpoints."""
+    """Address and port of the service's ready endpoints.
+
+    A service of two families has slices for each; those that stand behind ``cluster_ip`` are of its own.
+    """
     return frozenset(
         (endpoint.ip, endpoint.port)
         for endpoint in reading.get()
-        if endpoint.ready and (endpoint.namespace, endpoint.service) == (service.namespace, service.name)
+        if endpoint.ready
+        and (endpoint.namespace, endpoint.service) == (service.namespace, service.name)
+        and (service.cluster_ip is None or endpoint.ip.version == service.cluster_ip.version)
     )
 
 

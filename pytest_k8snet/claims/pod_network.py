@@ -19,6 +19,7 @@ from pytest_k8snet.claims.path import (
     same_node,
     target,
     underlay,
+    underlay_network,
 )
 from pytest_k8snet.claims.pools import MODES, pool_of
 from pytest_k8snet.claims.verdict import (
@@ -248,7 +249,7 @@ def mtu_fits(lab: PodNetworkLab, intent: Intent) -> Verdict:
     large = Ledger.of(lab.large, intent)
     uplinks = [large.hop("target-uplink"), large.hop("source-uplink")]
     veths = [large.hop("target-veth"), large.hop("source-veth")]
-    fragments = [unfragmented(hop, lab) for hop in (*veths, *uplinks)]
+    fragments = [unfragmented(hop, lab, kind) for hop in (*veths, *uplinks)]
     if not fit.held:
         return all_of((*fragments, fit))
     return all_of((*fragments, transferred(lab, intent, kind), fit))
@@ -279,15 +280,18 @@ def _routed(
     gateway = underlay(other)
     if kind == "vxlan":
         gateway = _vxlan_address(other, gateway)
+    # Without an envelope, what is between two networks knows the way: the next hop is a router there.
+    routed = kind is None and underlay_network(node) != underlay_network(other)
     device = f"{kind} tunnel" if kind else f"uplink {node.uplink.get().interface}"
-    expected = f"{node.name}: {pod_ip(pod.pod, like)} via {gateway} on its {device}"
+    hop = "a router" if routed else gateway
+    expected = f"{node.name}: {pod_ip(pod.pod, like)} via {hop} on its {device}"
     via = f"via {route.gateway}" if route.gateway else "directly connected"
     seen = f"{node.name}: {via} dev {route.device}"
     if route.device is None:
         seen = f"{node.name}: none, the kernel forwards such a packet nowhere"
     link = next((i for i in node.interfaces.get() if i.name == route.device), None)
     through = link is not None and (link.kind == kind if kind else link.name == node.uplink.get().interface)
-    if not through or route.gateway != gateway:
+    if not through or (route.gateway is None if routed else route.gateway != gateway):
         if link is not None and link.kind and link.kind != kind:
             seen += f" (kind {link.kind})"
         advice = "ip route show on this node: who wrote this route (proto bird, or 80 for Felix)?"

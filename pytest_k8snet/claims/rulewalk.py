@@ -122,6 +122,8 @@ def walk(
 
     ``sets`` are those that ``-m set`` asks; a set that is not among them is not known.
     """
+    if rules.version != packet.dst.version:
+        return Walk(unknown=f"the rules are IPv{rules.version}'s, {packet.dst} does not pass them")
     chains = rules.tables.get(table, {})
     if hook not in chains:
         return Walk(unknown=f"the dump has no chain {hook} in table {table}")

@@ -150,6 +150,7 @@ class Cluster(abc.ABC):
     patience: Patience = Patience()
     #: What the cluster has not, and why: "master"/"node1"/"node2" for a role that no node can play, "calico".
     lacks: Mapping[str, str] = {}
+    disruptive: bool = True  #: whether claims that kill or add containers are judged
     farewell: str = ""  #: once it is closed: what was left behind on purpose, and how to remove it
 
     def node(self, role: str) -> Node:

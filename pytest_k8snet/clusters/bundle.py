@@ -90,6 +90,7 @@ class BundleTape(LabTape):
             runtime=cluster.runtime,
             runtimes=dict(cluster.runtimes),
             lacks=dict(cluster.lacks),
+            disruptive=cluster.disruptive,
             patience=vars(cluster.patience),
             intent=vars(intent) | {"roles": dict(intent.roles)},
         )

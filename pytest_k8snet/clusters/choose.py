@@ -151,6 +151,7 @@ def open_cluster(
     faults: Sequence[str] = (),
     asked: Asked | None = None,
     shared: Path | None = None,
+    disruptive: bool = True,
     progress: Callable[[str], None],
 ) -> Cluster:
     """A cluster that is up. ``join``: the bundle was begun by another process of this run. ``faults``: names
@@ -194,6 +195,7 @@ def open_cluster(
     except BaseException:
         tape.close()
         raise
+    cluster.disruptive = disruptive
     if isinstance(tape, BundleTape):
         tape.describe_cluster(cluster, intent)
     return cluster

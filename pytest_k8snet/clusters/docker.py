@@ -42,7 +42,8 @@ class CaptureContainer(LocalAccess):
         have_image(image, progress)
         self._process = LocalProcess(
             [
-                *("docker", "run", "-i", "--rm", "--name", self.name, "--privileged"),
+                # A daemon that maps users refuses a privileged container in a namespace of their own.
+                *("docker", "run", "-i", "--rm", "--name", self.name, "--privileged", "--userns", "host"),
                 *("--label", f"{RUN_LABEL}={run_id}", "--label", f"{NODE_LABEL}={node}"),
                 *("--network", f"container:{node}", "--pid", f"container:{node}"),
                 *("--entrypoint", "sh", image, "-c", "echo ready; exec cat"),

@@ -55,7 +55,9 @@ def is_gone(notes: Mapping[str, str]) -> bool | None:
     """
     who = _owner(notes)
     if who.get("kernel") and who["kernel"] == _kernel():
-        return not _runs(int(who.get("pid", 0)), str(who.get("start", "")))
+        runs = _runs(who.get("pid"), str(who.get("start", "")))
+        if runs is not None:
+            return not runs
     try:
         age = time.time() - float(notes.get(BEAT, ""))
     except ValueError:
@@ -119,5 +121,17 @@ def _start(pid: int) -> str:
         return ""
 
 
-def _runs(pid: int, start: str) -> bool:
-    return pid > 0 and _start(pid) == start != ""
+def _runs(pid: object, start: str) -> bool | None:
+    """Does the process of this id run that started then? None where it can't be told."""
+    if not isinstance(pid, int) or pid <= 0:
+        return None
+    if seen := _start(pid):
+        return seen == start
+    # Other users' processes are not in a /proc that is mounted with hidepid, yet their ids are taken.
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return None

@@ -21,7 +21,7 @@ from pytest_k8snet.clusters.base import (
     Node,
 )
 from pytest_k8snet.clusters.discovery import Kinds
-from pytest_k8snet.clusters.namespaces import NAMESPACES, RunNamespace, sweep
+from pytest_k8snet.clusters.namespaces import NAMESPACES, RunNamespace, remove_object, sweep
 from pytest_k8snet.clusters.preflight import Survey, check_proxy_mode, survey
 from pytest_k8snet.clusters.tape import MemoryTape, Tape
 from pytest_k8snet.clusters.waiting import Pods, pods_gone, pods_path, pods_ready, refusal
@@ -32,11 +32,9 @@ from pytest_k8snet.probes.nodes import observe_node, read_node_objects
 
 LATE = 2  #: times that a node's rules are waited for in vain: there may be no kube-proxy
 READING = 30.0  #: seconds of retries for one API read
+CLOSING = 30.0  #: seconds of retries for what goes before the namespace does
 #: kube-proxy tells its mode on each node (metricsBindAddress, on loopback by default); k3s's too.
 PROXY_MODE = ("curl", "-s", "-m", "3", "http://127.0.0.1:10249/proxyMode")
-
-#: What an object made goes as well, whatever its kind's own default is.
-DELETE = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
 
 #: How a provider reaches the nodes of ``cluster.site.roles``: by name. The namespace is there already. What
 #: has to be closed goes to ``cluster.ending``.
@@ -47,6 +45,7 @@ Reach = Callable[["KubernetesCluster", Deadline], Mapping[str, Node]]
 class _Applied:
     manifest: Manifest
     path: str  #: of its collection
+    made: Mapping[str, Any]  #: as the API answered it
     settled: bool = False  #: its pods were Ready, its endpoints and rules in place
 
 
@@ -129,9 +128,10 @@ class KubernetesCluster(Cluster):
             cluster._ask_nodes_for_proxy_mode()
             cluster._find_uplinks()
         except BaseException as error:
+            cluster.place.kept = False  # what never came up is not kept, whatever was asked for
             cluster.close()
             if cluster.farewell and isinstance(error, ClusterError):
-                raise type(error)(f"{error}; {cluster.farewell}") from error
+                raise ClusterError(f"{error}; {cluster.farewell}") from error
             raise
         finally:
             progress("")
@@ -157,7 +157,7 @@ class KubernetesCluster(Cluster):
         for manifest in manifests:
             entry = self._applied.pop((manifest.kind, manifest.name), None)
             if entry is not None:
-                self.api.delete(f"{entry.path}/{manifest.name}", DELETE)
+                remove_object(self.api, entry.path, entry.made)
                 removed.append(manifest)
         if removed:
             belongs = _belongs_to(removed)
@@ -173,15 +173,20 @@ class KubernetesCluster(Cluster):
         """Remove all that is ours and wait until it is gone; :attr:`farewell` says what stays. Idempotent."""
         if self._closed:
             return
-        if self.asked.images.namespace and not self.asked.keep:
+        self.api.deadline = Deadline(CLOSING)  # that of a lab that broke off may be minutes away
+        if not self.place.kept:  # a namespace takes Kubernetes 10 to 30 seconds
+            self.progress(f"removing {self.place.what}")
+        if self.asked.images.namespace and not self.place.kept:
             # Of any kind; by their label the usual ones are found, and those of an interrupted moment.
             with suppress(ClusterError):
                 for entry in self._applied.values():
-                    self.api.delete(f"{entry.path}/{entry.manifest.name}", DELETE)
+                    remove_object(self.api, entry.path, entry.made)
         try:
             self.ending.close()
         finally:
+            self.farewell = f"interrupted: {self.place.stays}"
             self.farewell = self.place.close()
+            self.progress("")
         self.api.close()
         self._closed = True
 
@@ -190,7 +195,6 @@ class KubernetesCluster(Cluster):
         return reads.read(self.api, self.kinds, resource, namespace=self.namespace, nodes=self.nodes)
 
     def _exec(self, pod: str, container: str, argv: Sequence[str], *, timeout: float) -> CommandResult:
-        self.api.deadline = Deadline(timeout)
         place = f"pod {pod}, container {container}"
         access = PodAccess(self.api, self.namespace, pod, container, place=place)
         return remote.run(access, argv, timeout=timeout)
@@ -205,7 +209,7 @@ class KubernetesCluster(Cluster):
         path = self.kinds.collection(manifest, self.namespace)
         body = made(manifest, self.site)
         try:
-            self.api.create(path, body)
+            answer = self.api.create(path, body)
         except ApiRefused as error:
             if error.reason == "AlreadyExists":
                 kubectl = f"kubectl --context {self.api.context} -n {self.namespace}"
@@ -214,7 +218,7 @@ class KubernetesCluster(Cluster):
                     f" ({kubectl} get {manifest.kind} {manifest.name})"
                 ) from None
             raise refusal(manifest.label, error) from None
-        self._applied[key] = entry = _Applied(manifest, path)
+        self._applied[key] = entry = _Applied(manifest, path, answer)
         return entry
 
     def _wait_for_pods(self, manifests: Sequence[Manifest], deadline: Deadline) -> None:
@@ -238,6 +242,7 @@ class KubernetesCluster(Cluster):
             selector=f"{RUN}={self.site.run},{PART}=lab",
             relevant=belongs,
             missing=missing,
+            makers=[manifest.name for manifest in manifests],
             deadline=deadline,
             progress=self.progress,
         )

@@ -29,19 +29,21 @@ KEPT = "k8snet.dev/kept"  #: annotation: left on purpose, so never removed by us
 MARK = "k8snet-run"  #: the ConfigMap in a namespace that is not ours
 REMOVAL = 120.0  #: seconds for a namespace to go; containers that ignore signals take a few
 SWEEPING = 60.0  #: seconds for one that a killed run left; a stuck one must not stop all runs after it
+SILENT = 2.5  #: heartbeats that are waited for where only they can tell that a run is alive; one may be late
 #: What a namespace of ours needs so that its pods are admitted: probe pods are privileged (PodSecurity,
 #: Kubernetes >= 1.23). Older versions take it for a label like any other.
 PRIVILEGED = {"pod-security.kubernetes.io/enforce": "privileged"}
 
-#: What a run can leave in a namespace that stays: group, version and resource. All is ours by its label.
+#: What a run can leave in a namespace that stays: group, version and resource. All is ours by its label. What
+#: makes pods comes before the pods.
 _LEAVES = (
-    "/api/v1/{}/pods",
-    "/api/v1/{}/services",
     "/apis/apps/v1/{}/daemonsets",
     "/apis/apps/v1/{}/deployments",
     "/apis/apps/v1/{}/statefulsets",
     "/apis/apps/v1/{}/replicasets",
     "/apis/batch/v1/{}/jobs",
+    "/api/v1/{}/pods",
+    "/api/v1/{}/services",
     "/apis/networking.k8s.io/v1/{}/networkpolicies",
     "/api/v1/{}/configmaps",
 )
@@ -63,6 +65,7 @@ class RunNamespace:
         self.kept = keep
         self._api = api
         self._given = given
+        self._made = False  #: perhaps: the answer may have been lost
         self._heart: Heartbeat | None = None
 
     @property
@@ -83,13 +86,16 @@ class RunNamespace:
             if self._given:
                 metadata |= {"name": MARK, "namespace": self.name}
                 _take_over(self._api, self.name, progress, deadline)
+                self._made = True
                 body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
                 self._api.create(f"{NAMESPACES}/{self.name}/configmaps", body)
             else:
                 metadata["labels"] |= PRIVILEGED
+                self._made = True
                 body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
                 self._api.create(NAMESPACES, body)
         except ApiRefused as error:
+            self._made = error.repeated  # a try before this one may have been carried out
             raise refusal(f"namespace {self.name}", error) from None
         self._heart = Heartbeat(connect, self.mark)
         # Pods are refused until the controller manager made it.
@@ -108,8 +114,10 @@ class RunNamespace:
         """
         if self._heart is not None:
             self._heart.stop()
+        if not self._made:
+            return ""
         if self.kept:
-            return f"kept as asked: {self._what}; remove it with `{self.removal}`"
+            return f"kept as asked: {self.stays}"
         self._api.deadline = deadline = Deadline(REMOVAL)
         try:
             if self._given:
@@ -117,7 +125,7 @@ class RunNamespace:
             else:
                 remove(self._api, self.name, deadline)
         except ClusterError as error:
-            return f"could not be removed: {self._what}: {error}; remove it with `{self.removal}`"
+            return f"could not be removed: {self.what}: {error}; remove it with `{self.removal}`"
         return ""
 
     @property
@@ -125,11 +133,16 @@ class RunNamespace:
         """The command that removes it."""
         kubectl = f"kubectl --context {self._api.context}"
         if self._given:
-            return f"{kubectl} -n {self.name} delete pods,services,daemonsets,configmaps -l {RUN}={self.run}"
+            return f"{kubectl} -n {self.name} delete all,configmaps -l {RUN}={self.run}"
         return f"{kubectl} delete namespace {self.name}"
 
     @property
-    def _what(self) -> str:
+    def stays(self) -> str:
+        return f"{self.what}; remove it with `{self.removal}`"
+
+    @property
+    def what(self) -> str:
+        """What there is to remove."""
         return f"the run's objects in namespace {self.name}" if self._given else f"namespace {self.name}"
 
 
@@ -142,7 +155,7 @@ def sweep(api: Api, progress: Callable[[str], None], deadline: Deadline) -> list
     for found in api.listed(NAMESPACES, labelSelector=SELECTOR)["items"]:
         name, noted = found["metadata"]["name"], found["metadata"].get("annotations") or {}
         terminating = bool(found["metadata"].get("deletionTimestamp"))
-        if OWNER not in noted or KEPT in noted:
+        if OWNER not in noted or KEPT in noted or not name.startswith(PREFIX):
             continue
         if not terminating and not _is_over(api, NAMESPACES, name, noted, progress):
             continue
@@ -150,7 +163,7 @@ def sweep(api: Api, progress: Callable[[str], None], deadline: Deadline) -> list
         progress(f"waiting for the end of {line}" if terminating else f"removing {line}")
         try:
             remove(api, name, Deadline(min(SWEEPING, deadline.left)))
-        except CommandTimeout as stuck:
+        except (CommandTimeout, ApiRefused) as stuck:  # refused: by a policy on the removal of namespaces
             told.append(f"{line}: {stuck}")
         else:
             told.append(f"removed {line}")
@@ -174,17 +187,39 @@ def remove(api: Api, name: str, deadline: Deadline) -> None:
             fieldSelector=f"metadata.name={name}",
         )
     except CommandTimeout as timeout:
-        raise CommandTimeout(f"{_still_there(api, name)}") from timeout
+        raise CommandTimeout(_why_still_there(api, name) or str(timeout)) from timeout
+
+
+def remove_object(api: Api, path: str, found: Mapping[str, Any]) -> None:
+    """Delete ``found``, an object of the collection at ``path``, and what it made, whatever its kind's own
+    default is (a Job's pods would stay). Another one that took its name meanwhile is left alone."""
+    metadata = found["metadata"]
+    options = {
+        "kind": "DeleteOptions",
+        "apiVersion": "v1",
+        "propagationPolicy": "Background",
+        "preconditions": {"uid": metadata["uid"]},
+    }
+    try:
+        api.delete(f"{path}/{metadata['name']}", options)
+    except ApiRefused as error:
+        if error.status != 409:
+            raise
 
 
 def remove_objects(api: Api, namespace: str, run: str, deadline: Deadline) -> None:
     """Delete all that carries the label of ``run``, its mark last, and wait until its pods are gone."""
     selector = f"{RUN}={run}"
     for path in _leaves(namespace):
-        with suppress(ApiRefused):  # a kind that this cluster has not, or that we may not touch: not ours
-            for found in api.listed(path, labelSelector=selector)["items"]:
-                if found["metadata"]["name"] != MARK:
-                    api.delete(f"{path}/{found['metadata']['name']}")
+        try:
+            listed = api.listed(path, labelSelector=selector)["items"]
+        except ApiRefused as error:
+            if error.status not in (403, 404, 405):
+                raise
+            continue  # a kind that this cluster has not, or that we may not touch: not ours
+        for found in listed:
+            if found["metadata"]["name"] != MARK:
+                remove_object(api, path, found)
     pods_gone(api, namespace, lambda pods: _of_run(pods.values(), run), deadline)
     marks = f"{NAMESPACES}/{namespace}/configmaps"
     if api.listed(marks, labelSelector=selector)["items"]:  # another run's stays
@@ -218,32 +253,36 @@ def _is_over(
     if gone is not None:
         return gone
     progress(f"waiting for a heartbeat of {name} ({heartbeat.in_words(noted)})")
-    try:
+
+    def beats(found: Mapping[str, Mapping[str, Any]]) -> bool | None:
+        """True at a heartbeat, and where another run removed the namespace meanwhile."""
+        now = found[name]["metadata"].get("annotations") or {} if name in found else {}
+        return True if now.get(BEAT, "") != noted.get(BEAT, "") else None
+
+    only = f"metadata.name={name}"
+    with suppress(CommandTimeout):
         wait_for(
             api,
             path,
-            lambda found: _beats(found, name, noted.get(BEAT, "")),
-            deadline=Deadline(1.5 * heartbeat.INTERVAL),
+            beats,
+            deadline=Deadline(SILENT * heartbeat.INTERVAL),
             what=f"a heartbeat of {name}",
-            fieldSelector=f"metadata.name={name}",
+            fieldSelector=only,
         )
-    except CommandTimeout:
-        return True
-    return False
+        return False
+    # The API may have been as silent to us as to that run: a last look, which has to succeed.
+    return not beats(
+        {each["metadata"]["name"]: each for each in api.listed(path, fieldSelector=only)["items"]}
+    )
 
 
-def _beats(found: Mapping[str, Mapping[str, Any]], name: str, last: str) -> bool | None:
-    """True at a heartbeat, and where another run removed the namespace meanwhile."""
-    noted = found[name]["metadata"].get("annotations") or {} if name in found else {}
-    return True if noted.get(BEAT, "") != last else None
-
-
-def _still_there(api: Api, name: str) -> str:
+def _why_still_there(api: Api, name: str) -> str:
+    """ "" where the API does not say."""
     with suppress(ClusterError):
         conditions = (api.get(f"{NAMESPACES}/{name}").get("status") or {}).get("conditions") or ()
         why = [one_line(each.get("message", "")) for each in conditions if each.get("status") == "True"]
         return f"it is still Terminating: {'; '.join(filter(None, why)) or 'no reason is given'}"
-    return "it is still there"
+    return ""
 
 
 def _of_run(pods: Any, run: str) -> str:

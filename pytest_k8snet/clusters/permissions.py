@@ -25,18 +25,19 @@ CLUSTER = (Permission(("list",), "nodes"),)
 #: To have a namespace of our own. In one that is given, a ConfigMap marks the run.
 OWN_NAMESPACE = (Permission(("create", "delete", "patch", *SEE), "namespaces"),)
 GIVEN_NAMESPACE = (Permission(("create", "delete", "patch", "get", "list", "watch"), "configmaps"),)
-#: In the run's namespace. exec over a websocket is "get" to the API server, and "create" as well since
-#: Kubernetes 1.35 (AuthorizePodWebsocketUpgradeCreatePermission).
+#: In the run's namespace. "get": an object whose creation was not answered may be ours. exec over a websocket
+#: is "get" to the API server, and "create" as well since Kubernetes 1.35
+#: (AuthorizePodWebsocketUpgradeCreatePermission).
 IN_NAMESPACE = (
     Permission(("create", "delete", *SEE), "pods"),
     Permission(("create", "get"), "pods/exec"),
-    Permission(("create", "delete", "list"), "services"),
+    Permission(("create", "delete", "get", "list"), "services"),
     Permission(("list", "watch"), "serviceaccounts"),
     Permission(("list",), "events"),
     Permission(("list", "watch"), "endpointslices", "discovery.k8s.io"),
 )
 #: For node access by probe pods.
-PROBE = (Permission(("create", "delete", "list"), "daemonsets", "apps"),)
+PROBE = (Permission(("create", "delete", "get", "list"), "daemonsets", "apps"),)
 #: Where there is Calico: two claims judge its pools.
 CALICO_CRD = (Permission(("list",), "ippools", "crd.projectcalico.org"),)
 CALICO_API = (Permission(("list",), "ippools", "projectcalico.org"),)

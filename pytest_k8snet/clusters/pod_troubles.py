@@ -50,6 +50,15 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return ready and not pod["metadata"].get("deletionTimestamp")
 
 
+def not_ready(node: Mapping[str, Any]) -> str:
+    """Why a Node (JSON) is not Ready, in its own words; "" for one that is."""
+    for condition in (node.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "Ready":
+            said = one_line(condition.get("message") or condition.get("reason") or "no reason given")
+            return "" if condition["status"] == "True" else said
+    return "no word of its kubelet yet"
+
+
 def trouble(pod: Mapping[str, Any], context: str) -> Trouble | None:
     """What keeps ``pod`` (JSON) from becoming ready, None where nothing is known to. ``context`` is that of
     the kubectl commands in advice."""
@@ -106,7 +115,7 @@ def _container_trouble(pod: Mapping[str, Any], container: Mapping[str, Any], kub
         image = _image(pod, container)
         return Trouble(
             f"{where}: image {image} can't be had ({reason}): {said or 'no message'}",
-            turns=0 if reason in _NO_IMAGE or _FINAL.search(said) else SOON,
+            turns=_patience(pod, reason, said),
             image=image,
             said=said,
             advice=_other_image(pod, image, said),
@@ -115,6 +124,7 @@ def _container_trouble(pod: Mapping[str, Any], container: Mapping[str, Any], kub
         last = (container.get("lastState") or {}).get("terminated") or {}
         ended = f"exit code {last['exitCode']}" if "exitCode" in last else "no exit code is known"
         why = f", {last['reason']}" if last.get("reason") not in (None, "Error") else ""
+        why += f": {one_line(last['message'])[:200]}" if last.get("message") else ""
         return Trouble(
             f"{where} ends again and again ({reason}; {ended}{why})",
             advice=f"see `{kubectl} logs {name} -c {container['name']} --previous`",
@@ -122,6 +132,12 @@ def _container_trouble(pod: Mapping[str, Any], container: Mapping[str, Any], kub
     if reason in _NOT_MADE:
         return Trouble(f"{where} can't be started ({reason}): {said or 'no message'}", turns=LATE)
     return None
+
+
+def _patience(pod: Mapping[str, Any], reason: str, said: str) -> int:
+    if (pod.get("spec") or {}).get("imagePullSecrets") and reason in ("ErrImagePull", "ImagePullBackOff"):
+        return LATE  # what puts the secret into a new namespace may come after the pod
+    return 0 if reason in _NO_IMAGE or _FINAL.search(said) else SOON
 
 
 def _image(pod: Mapping[str, Any], container: Mapping[str, Any]) -> str:

@@ -80,6 +80,7 @@ def reach(cluster: KubernetesCluster, deadline: Deadline) -> Mapping[str, Node]:
         site.namespace,
         selector=f"{RUN}={site.run},{PART}=probe",
         missing=missing,
+        makers=[NAME],
         deadline=deadline,
         progress=cluster.progress,
     )

@@ -25,6 +25,8 @@ _POD_SPEC = ("nodeName", "nodeSelector", "hostNetwork")
 _CONTAINER = ("name", "image", "ports")
 _NODE_SPEC = ("podCIDR", "podCIDRs", "taints", "unschedulable")
 _NODE_STATUS = ("addresses", "conditions", "nodeInfo")
+#: Of a node's annotations: others hold what installers note there (k3s: its whole command line).
+_CALICO = "projectcalico.org/"
 #: kubectl's copy of the whole object.
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -141,8 +143,11 @@ def _pod(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _node(item: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = _metadata(item)
+    noted = metadata.get("annotations") or {}
+    metadata["annotations"] = {key: value for key, value in noted.items() if key.startswith(_CALICO)}
     return {
-        "metadata": _metadata(item),
+        "metadata": metadata,
         "spec": _only(item.get("spec"), _NODE_SPEC),
         "status": _only(item.get("status"), _NODE_STATUS),
     }

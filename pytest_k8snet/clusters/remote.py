@@ -100,7 +100,7 @@ def run(
         if not command.ends(timeout):
             gone = "" if command.kill() else "; it could not be killed and may still run there"
             raise CommandTimeout(
-                f"{' '.join(argv)} on {access.place} did not end within {timeout:g} s; "
+                f"{' '.join(argv)} on {access.place} did not end within {timeout:.3g} s; "
                 f"{words(command.stderr or command.stdout)}{gone}"
             )
         return command.result()
@@ -147,7 +147,7 @@ class RemoteCommand(RunningCommand):
                 )
             if not deadline.left:
                 raise CommandTimeout(
-                    f"{self._what} did not say {text.decode()!r} within {timeout:g} s; {words(self.stderr)}"
+                    f"{self._what} did not say {text.decode()!r} within {timeout:.3g} s; {words(self.stderr)}"
                 )
             self._pump(deadline.left)
 
@@ -170,7 +170,7 @@ class RemoteCommand(RunningCommand):
                 failure = self._signal(_SIGNAL, "INT", Deadline(SIGNALLING))
                 if not self.ends(timeout) and not self.kill():
                     raise CommandTimeout(
-                        f"{self._what} (stopped) did not end within {timeout:g} s, could not be killed "
+                        f"{self._what} (stopped) did not end within {timeout:.3g} s, could not be killed "
                         f"and may still run there; {failure or words(self.stderr)}"
                     )
             return self.result()

@@ -133,6 +133,7 @@ class ReplayCluster(Cluster):
             self.patience = Patience(**header.get("patience", {}))
             self.runtimes = dict(header.get("runtimes", {}))
             self.lacks = dict(header.get("lacks", {}))
+            self.disruptive = bool(header.get("disruptive", True))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{bundle.directory}: bundle.json is damaged ({type(error).__name__}: {error})"

@@ -13,6 +13,9 @@ from pytest_k8snet.manifests import HOSTNAME
 #: "master" until Kubernetes 1.23, both from 1.20, "control-plane" alone from 1.24 (kubeadm).
 CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 OS = "kubernetes.io/os"
+#: Labels of nodes that no machine of the cluster's own stands behind (virtual-kubelet, KWOK, EKS): no probe
+#: pod runs there and no ssh leads there, though probes tolerate the taint that keeps other pods away.
+VIRTUAL = {"type": ("virtual-kubelet", "kwok"), "eks.amazonaws.com/compute-type": ("fargate",)}
 _MANY = 12  #: names in one line
 
 
@@ -33,8 +36,9 @@ def choose(nodes: Sequence[Mapping[str, Any]], named: Mapping[str, str]) -> Role
     """The roles on ``nodes`` (Node objects as JSON); ``named`` (role -> node) first.
 
     node1 and node2 must run pods: Ready, schedulable, without taints that keep the labs' pods away. master
-    only sends a request: Ready. A control plane that runs pods stands in where workers are short. Raises
-    ClusterError, one line, for a named node that is not there or can't play its role.
+    only sends a request: Ready, with such taints where there is no choice. A control plane that runs pods
+    stands in where workers are short. Raises ClusterError, one line, for a named node that is not there or
+    can't play its role.
     """
     seats = {seat.name: seat for seat in map(_seat, nodes)}
     roles: dict[str, str] = {}
@@ -58,7 +62,7 @@ def choose(nodes: Sequence[Mapping[str, Any]], named: Mapping[str, str]) -> Role
             roles[role] = able.pop(0).name
     if "master" not in roles:
         left = [seat for seat in free if not seat.idle and seat.name not in roles.values()]
-        masters = sorted(left, key=lambda seat: (not seat.control_plane, seat.name))
+        masters = sorted(left, key=lambda seat: (not seat.control_plane, bool(seat.why_not), seat.name))
         if masters:
             roles["master"] = masters[0].name
     lacks = {role: _lack(role, list(seats.values())) for role in ROLES if role not in roles}
@@ -82,6 +86,8 @@ def _seat(node: Mapping[str, Any]) -> _Seat:
     idle = ""
     if labels.get(OS, "linux") != "linux":
         idle = f"it runs {labels[OS]}"
+    elif virtual := [f"{key}={labels[key]}" for key, values in VIRTUAL.items() if labels.get(key) in values]:
+        idle = f"it is a virtual node ({virtual[0]})"
     elif conditions.get("Ready", {}).get("status") != "True":
         idle = "it is not Ready"
     keeps_away = [

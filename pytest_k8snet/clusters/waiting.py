@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
@@ -14,6 +15,7 @@ from pytest_k8snet.clusters.pod_troubles import (
     Trouble,
     is_ready,
     newest_warning,
+    not_ready,
     state_in_words,
     trouble,
 )
@@ -38,17 +40,17 @@ def pods_ready(
     selector: str,
     relevant: Callable[[Mapping[str, Any]], bool] = lambda pod: True,
     missing: Callable[[Pods], str],
+    makers: Collection[str] = (),
     deadline: Deadline,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Pods:
     """The ``relevant`` pods of ``selector`` by name, once all are Ready and ``missing`` names none that is
-    not there. ``progress`` is told who is waited for.
+    not there. ``makers``: names of the workloads that make them. ``progress`` is told who is waited for.
 
     Raises ClusterError, one line, as soon as a pod is in a trouble that stays (image, node, message, what to
     do) or a controller may not make one; CommandTimeout at the deadline, with the last state and event.
     """
-    watch = _Watch(api, namespace, relevant, missing)
-    seconds = deadline.left
+    watch = _Watch(api, namespace, relevant, missing, makers)
     while True:
         # In turns: what stays as it is makes no event that could wake a watch.
         turn = Deadline(min(TURN, deadline.left))
@@ -67,7 +69,7 @@ def pods_ready(
                     raise
                 continue
             watch.judge()
-            progress(f"waiting for {watch.state} ({seconds - deadline.left:.0f} s)")
+            progress(f"waiting for {watch.state}")
             if not deadline.left:
                 raise CommandTimeout(watch.last_words()) from timeout
 
@@ -116,14 +118,17 @@ class _Watch:
         namespace: str,
         relevant: Callable[[Mapping[str, Any]], bool],
         missing: Callable[[Pods], str],
+        makers: Collection[str],
     ) -> None:
         self._api = api
         self._namespace = namespace
         self._relevant = relevant
         self._missing = missing
+        self._makers = makers
         self.looked = False
         self._pods: Pods = {}
         self._stuck: Counter[str] = Counter()  #: pod -> turns at whose end its sandbox or volume had failed
+        self._cut_off: Counter[str] = Counter()  #: pod -> turns in a row at whose end its node was not Ready
         self._turns: Counter[str] = Counter()  #: pod -> turns in a row at whose end it was in trouble
         self._pulls: dict[str, str] = {}  #: image -> why its pull failed; the back-off does not repeat it
 
@@ -152,10 +157,17 @@ class _Watch:
         for name, pod in self._pods.items():
             if name not in now and not is_ready(pod):
                 self._judge_events(name, pod)
+                self._judge_node(name, pod)
         if missing := self._missing(self._pods):
-            refused = newest_warning(events(self._api, self._namespace, reason="FailedCreate"))
+            told = events(self._api, self._namespace, reason="FailedCreate")
+            refused = newest_warning([event for event in told if self._is_of_makers(event)])
             if refused:
                 raise ClusterError(f"{missing} in namespace {self._namespace}: {refused}")
+
+    def _is_of_makers(self, event: Mapping[str, Any]) -> bool:
+        """A namespace that was given holds others' workloads too. A ReplicaSet is named after its maker."""
+        name = str((event.get("involvedObject") or {}).get("name", ""))
+        return any(name == maker or name.startswith(f"{maker}-") for maker in self._makers)
 
     def _judge_events(self, name: str, pod: Mapping[str, Any]) -> None:
         """A pod that is ContainerCreating all the time tells why in its events alone."""
@@ -163,6 +175,16 @@ class _Watch:
         self._stuck[name] += bool(said)
         if self._stuck[name] >= LATE:
             raise ClusterError(f"{state_in_words(pod)}: {said}")
+
+    def _judge_node(self, name: str, pod: Mapping[str, Any]) -> None:
+        """A kubelet that is silent says nothing of its pods: they stay as the scheduler left them."""
+        node = (pod.get("spec") or {}).get("nodeName")
+        with suppress(ClusterError):
+            listed = self._api.listed("/api/v1/nodes", fieldSelector=f"metadata.name={node}") if node else {}
+            why = next((not_ready(each) for each in listed.get("items", ())), "")
+            self._cut_off[name] = self._cut_off[name] + 1 if why else 0
+        if self._cut_off[name] >= LATE:
+            raise ClusterError(f"{state_in_words(pod)}, and {node} is not Ready: {why}")
 
     @property
     def state(self) -> str:
@@ -194,4 +216,7 @@ class _Watch:
         return newest_warning(pulls, "Failed").removeprefix("Failed: ")
 
     def _events_of(self, pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        return events(self._api, self._namespace, involvedObject_name=pod["metadata"]["name"])
+        # By uid: those of an earlier pod of that name stay for an hour.
+        metadata = pod["metadata"]
+        about = {"involvedObject_name": metadata["name"], "involvedObject_uid": metadata["uid"]}
+        return events(self._api, self._namespace, **about)

@@ -20,6 +20,12 @@ RUN = "k8snet.dev/run"
 PART = "k8snet.dev/part"  #: "lab" or "probe"
 MADE_BY = "k8snet.dev/made-by"  #: on the pods of a workload: its kind and name
 
+#: On the labs' pods, so that no service mesh takes them, whatever its default or a given namespace's: a
+#: sidecar is a container too many, and a mesh redirects what labs trace. Istio (old ones read annotations),
+#: Linkerd.
+NO_MESH_LABELS = {"sidecar.istio.io/inject": "false", "istio.io/dataplane-mode": "none"}
+NO_MESH_ANNOTATIONS = {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
+
 #: Seconds that a pod may take to end. Many images' first process ignores SIGTERM and would take all 30; 0
 #: would remove the object before the container is gone.
 GRACE = 1
@@ -66,6 +72,7 @@ def made(manifest: Manifest, site: Site) -> dict[str, Any]:
         if owner is not body:
             marks = site.labels | {PART: "lab", MADE_BY: made_by(manifest)}
             _label(owner.setdefault("metadata", {}), marks)
+        _keep_out_of_meshes(owner["metadata"])
         _place(owner["spec"], manifest, site)
     return body
 
@@ -125,6 +132,11 @@ def on_nodes(names: list[str]) -> dict[str, Any]:
         {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]} for name in names
     ]
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+
+
+def _keep_out_of_meshes(metadata: dict[str, Any]) -> None:
+    metadata["labels"] = {**NO_MESH_LABELS, **metadata["labels"]}
+    metadata["annotations"] = {**NO_MESH_ANNOTATIONS, **(metadata.get("annotations") or {})}
 
 
 def _label(metadata: dict[str, Any], labels: Mapping[str, str]) -> None:

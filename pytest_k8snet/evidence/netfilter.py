@@ -72,14 +72,16 @@ class RuleSet:
     tables: Mapping[str, Mapping[str, Chain]]
     backend: str | None = None  #: "nf_tables", "legacy", or None when the header does not say
     legacy_present: bool = False  #: the warning that legacy tables hold rules too stands in the output
+    version: int = 4  #: the IP version of the packets that these rules see
 
 
-def parse_iptables_save(text: str | bytes) -> RuleSet:
+def parse_iptables_save(text: str | bytes, version: int = 4) -> RuleSet:
     """All tables of ``iptables-save`` or ``ip6tables-save``, with or without ``-c``; rules keep their order.
 
     ``-m NAME`` with no condition of its own is kept as ``Match("-m", (NAME,), module=NAME)``, since
     loading some modules is a condition (``socket``, ``rpfilter``). No table at all is an empty rule
-    set: that is what the legacy back end prints when its modules aren't loaded.
+    set: that is what the legacy back end prints when its modules aren't loaded. ``version`` is 6 for
+    ip6tables: the output need not say so.
 
     Raises ParseError with the line for anything that this doesn't understand, for a table without
     its COMMIT (the output was cut), and for a table that the nf_tables back end refuses to show.
@@ -115,7 +117,7 @@ def parse_iptables_save(text: str | bytes) -> RuleSet:
             rules[rule.chain].append(rule)
     if table:
         raise ParseError(WHAT, f"table {table} has no COMMIT: the output was cut")
-    return RuleSet(tables, backend, legacy_present)
+    return RuleSet(tables, backend, legacy_present, version)
 
 
 def _backend(comment: str) -> str | None:

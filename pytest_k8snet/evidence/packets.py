@@ -13,6 +13,9 @@ from pytest_k8snet.evidence.layouts import layout, tcp_flags
 IPAddress = IPv4Address | IPv6Address
 
 IPIP, TCP, UDP, ICMP, ICMPV6 = 4, 6, 17, 1, 58  #: IANA protocol numbers
+#: Types that quote the packet they are about, by IP version: RFC 792 (unreachable, quench, redirect, time
+#: exceeded, parameter problem) and RFC 4443 (all below 128).
+ICMP_ERRORS = {4: frozenset({3, 4, 5, 11, 12}), 6: frozenset(range(1, 128))}
 IPV6_EXTENSIONS = frozenset({0, 43, 60})  #: hop-by-hop, routing, destination options (RFC 8200)
 IPV6_FRAGMENT = 44
 ETHERTYPES_IP = frozenset({0x0800, 0x86DD})
@@ -71,6 +74,7 @@ class Packet:
     tunnels: tuple[Tunnel, ...] = ()
     tcp: TCPSegment | None = None
     icmp: tuple[int, int] | None = None  #: (type, code) of ICMP, or of ICMPv6 where ``ip`` is IPv6
+    quoted: IPHeader | None = None  #: of the packet that an ICMP error is about, as far as it is there
 
     @property
     def bare(self) -> bool:
@@ -172,12 +176,21 @@ def _packet(record: pcap.Record, network: bytes) -> Packet:
             raise
         tunnels.append(tunnel)
         ip, payload = inner_ip, inner_payload
-    tcp = icmp = None
+    tcp = icmp = quoted = None
     if ip.fragment_offset == 0:
         tcp = _tcp(payload) if ip.protocol == TCP else None
-        icmp_protocol = ICMP if ip.src.version == 4 else ICMPV6
-        icmp = (payload[0], payload[1]) if ip.protocol == icmp_protocol and len(payload) > 1 else None
-    return Packet(record.number, record.time, ip, tuple(tunnels), tcp, icmp)
+        if ip.protocol == (ICMP if ip.src.version == 4 else ICMPV6) and len(payload) > 1:
+            icmp = (payload[0], payload[1])
+            quoted = _quoted(payload) if payload[0] in ICMP_ERRORS[ip.src.version] else None
+    return Packet(record.number, record.time, ip, tuple(tunnels), tcp, icmp, quoted)
+
+
+def _quoted(error: bytes) -> IPHeader | None:
+    """The header that stands behind the eight bytes of an ICMP error's own; None where it is cut."""
+    try:
+        return _ip(error[8:])[0]
+    except _Unreadable:
+        return None
 
 
 def _tunnel(outer: IPHeader, payload: bytes) -> tuple[Tunnel, bytes] | None:

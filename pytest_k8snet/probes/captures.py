@@ -21,6 +21,10 @@ SETTLE = 0.15
 #: Seconds for all captures of a trace to read what their sockets hold by then. On a busy machine that takes
 #: longer than SETTLE; on a busy uplink there is always more, and what belongs to the request is long read.
 CATCHING_UP = 3.0
+#: What real clusters need beside. Their uplinks carry others' envelopes too, and where a device cuts and
+#: joins segments itself (cards, veths) libpcap keeps room for 64 KiB a frame: 32 frames in the 2 MiB that it
+#: takes by default, 255 in these 16 MiB. And uplinks of machines in use must not become promiscuous.
+REAL = ("-p", "-B", "16384")
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,15 @@ def capturing(cluster: Cluster, points: Sequence[Point], *, pcap: str, filter: s
         captures.points = tuple(capture.end() for capture in started)
 
 
-def flow_filter(ports: Iterable[int]) -> str:
+def flow_filter(ports: Iterable[int], version: int = 4) -> str:
     """All that can belong to a flow to one of ``ports``, whatever was done to it on the way: IPIP, VXLAN
-    (port 4789), ICMP errors about it, fragments after the first (they hold no port), plain TCP."""
+    (port 4789), ICMP errors about it, fragments after the first (they hold no port), plain TCP.
+
+    For IP ``version`` 6 also ICMPv6 errors (RFC 4443: types below 128) and every fragment (RFC 8200, 4.5).
+    """
     tcp = " or ".join(f"port {port}" for port in sorted(set(ports)))
-    return f"ip proto 4 or udp port 4789 or icmp or (ip[6:2] & 0x1fff != 0) or (tcp and ({tcp}))"
+    ipv6 = "(icmp6 and ip6[40] < 128) or ip6 proto 44 or " if version == 6 else ""
+    return f"{ipv6}ip proto 4 or udp port 4789 or icmp or (ip[6:2] & 0x1fff != 0) or (tcp and ({tcp}))"
 
 
 class _Started:
@@ -85,7 +93,8 @@ class _Started:
         self._problem: Reading[CommandResult] | None = None
         # Not as another user (-Z root): nothing is written to disk, and the node may not have user tcpdump.
         options = ("-nn", "-U", "--immediate-mode", "-s", "0", "-Z", "root", "-w", "-")
-        argv = ("tcpdump", "-i", self._interface, *options, filter)
+        real = () if cluster.info.reference else REAL
+        argv = ("tcpdump", "-i", self._interface, *real, *options, filter)
         self._command = shlex.join(argv)
         if point.interface.failure or not self._interface:
             self._problem = failed_as(point.interface)

@@ -33,11 +33,16 @@ PACKAGES = {
     "iptables-save": "iptables",
     "iptables-legacy-save": "iptables",
     "iptables-nft-save": "iptables",
+    "ip6tables-save": "iptables",
+    "ip6tables-legacy-save": "iptables",
+    "ip6tables-nft-save": "iptables",
     "nft": "nftables",
     "crictl": "cri-tools",
     "docker": "docker.io",
 }
 NOT_FOUND = 127  #: a shell's exit status for a program that is not there (POSIX 2.8.2)
+#: What an iproute2 without JSON says of ``-j`` (CentOS 7's 4.11), and what BusyBox does.
+_NO_JSON = (b'Option "-j" is unknown', b"BusyBox")
 
 _READS = {
     "pods": "kubectl get pods -n {namespace} -o json",
@@ -122,6 +127,14 @@ def failed(node: str, command: str, result: CommandResult) -> Reading[T]:
             advice=f"install {PACKAGES.get(missing, missing)} on {node}",
         )
     said = last_line(result.stderr)
+    if "ip" in result.argv and any(words in result.stderr for words in _NO_JSON):
+        return Reading(
+            node,
+            command,
+            failure=f"the ip of {node} prints no JSON (-j): {said}",
+            advice=f"install iproute2 5.0 or newer on {node}; pods of ours bring theirs "
+            "(--k8snet-node-access probe)",
+        )
     return Reading(
         node,
         command,

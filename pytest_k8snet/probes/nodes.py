@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_interface, ip_network
 from typing import TypeVar
 
@@ -56,6 +57,7 @@ NO_ROUTE = ("RTNETLINK answers: Network is unreachable", "RTNETLINK answers: No 
 
 #: Where Calico (since 2.0) notes the address that its BGP and its tunnels use, with prefix length.
 CALICO_ADDRESS = "projectcalico.org/IPv4Address"
+CALICO_ADDRESS_IPV6 = "projectcalico.org/IPv6Address"
 
 
 def observe_node(
@@ -76,13 +78,14 @@ def observe_node(
     own = derive(node_objects, lambda listed: _named(listed, node.name))
     addresses = read(node, ADDRESSES, interfaces.parse_addresses)
     mode = intent.proxy_mode if rules else ""
+    version = intent.service_cidr.version
     return NodeEvidence(
         name=node.name,
         role=node.role,
         uplink=find_uplink(node.name, addresses, own, intent),
         interfaces=addresses,
         routes=read(node, ROUTES, routes.parse_routes),
-        rules=read_rules(node) if mode in ("iptables", "ipvs") else _left_out(node, RULES),
+        rules=read_rules(node, version) if mode in ("iptables", "ipvs") else _left_out(node, RULES),
         listeners=read_listeners(node) if listeners else _left_out(node, LISTENERS),
         object=own,
         nftables=read_nftables(node, intent) if mode == "nftables" else OTHER_MODE,
@@ -103,10 +106,14 @@ def find_uplink(
     intent: Intent,
 ) -> Reading[Uplink]:
     """The interface that carries traffic between nodes: the one named in the intent, else the one that
-    holds Calico's address of the node, else the one that holds its InternalIP."""
+    holds Calico's address of the node, else the one that holds its InternalIP.
+
+    A node with two families counts by its address of the services' family.
+    """
     if intent.uplink is None and node_object.failure:
         return failed_as(node_object)
     wanted = _underlay_addresses(node_object.value) if node_object.value else []
+    wanted.sort(key=lambda address: address.version != intent.service_cidr.version)
     return derive(addresses, lambda listed: _uplink(node, listed, wanted, intent.uplink))
 
 
@@ -184,11 +191,10 @@ def _named(listed: tuple[NodeObject, ...], name: str) -> NodeObject:
 
 def _underlay_addresses(node: NodeObject) -> list[IPAddress]:
     """In the order of trust: Calico tunnels between its own addresses, whatever kubelet registered."""
-    noted = node.annotations.get(CALICO_ADDRESS, "")
-    try:
-        calico = [ip_interface(noted).ip] if noted else []
-    except ValueError:
-        calico = []
+    calico: list[IPAddress] = []
+    for name in (CALICO_ADDRESS, CALICO_ADDRESS_IPV6):
+        with suppress(ValueError):  # it has none of that family, or no Calico
+            calico.append(ip_interface(node.annotations.get(name, "")).ip)
     return [*calico, *node.internal_ips]
 
 
@@ -199,6 +205,11 @@ def _uplink(
     for address in wanted:
         for interface in candidates:
             if any(own.ip == address for own in interface.addresses):
+                if named is None and (interface.name == "lo" or interface.kind == "dummy"):
+                    raise NotObserved(
+                        f"{node} has its address {address} on {interface.name}, which no packet leaves by",
+                        advice="name the interface between the nodes with k8snet_uplink",
+                    )
                 return Uplink(interface.name, address, interface.mtu)
     if named is None:
         known = " or ".join(map(str, wanted)) or "an address (its Node object has none)"

@@ -42,11 +42,12 @@ def find_pod(cluster: Cluster, name: str, pods: Reading[tuple[Pod, ...]]) -> Pod
     raise ClusterError(f"no pod {name} in namespace {cluster.namespace}: was its manifest applied?")
 
 
-def pod_address(pod: Pod) -> IPAddress:
-    """The pod's first address. Raises ClusterError when it has none."""
+def pod_address(pod: Pod, like: IPAddress | None = None) -> IPAddress:
+    """The pod's first address, of the family of ``like`` where it has one of that. Raises ClusterError when
+    it has none at all."""
     if not pod.ips:
         raise ClusterError(f"pod {pod.name} has no IP: see its events (kubectl describe pod {pod.name})")
-    return pod.ips[0]
+    return next((ip for ip in pod.ips if like is not None and ip.version == like.version), pod.ips[0])
 
 
 def observe_pod(

@@ -20,6 +20,11 @@ from pytest_k8snet.probes.commands import derive, failed, read, run, unreached
 RULES = ("iptables-save",)
 #: One node can hold rules of both back ends, and kube-proxy (in its own image) uses either.
 RULES_LEGACY, RULES_NFT = ("iptables-legacy-save",), ("iptables-nft-save",)
+#: By the version of the services' addresses: the default back end's, then each by name.
+IPTABLES = {
+    4: (RULES, RULES_LEGACY, RULES_NFT),
+    6: (("ip6tables-save",), ("ip6tables-legacy-save",), ("ip6tables-nft-save",)),
+}
 #: By the version of the services' addresses.
 NFTABLES = {
     version: ("nft", "-j", "list", "table", family, "kube-proxy")
@@ -31,16 +36,19 @@ IPSETS = ("ipset", "save")
 IPVS_CONNTRACK = ("cat", "/proc/sys/net/ipv4/vs/conntrack")
 
 
-def read_rules(node: Node) -> Reading[RuleSet]:
-    """iptables-save of the back end that holds kube-proxy's rules; where none answers, why each does not."""
-    best = plain = _read_rules(node, RULES)
+def read_rules(node: Node, version: int = 4) -> Reading[RuleSet]:
+    """iptables-save of the back end that holds kube-proxy's rules, ip6tables-save for IP ``version`` 6; where
+    none answers, why each does not."""
+    default, *back_ends = IPTABLES[version]
+    best = plain = _read_rules(node, default, version)
     failures = [plain.failure]
-    for argv in (RULES_LEGACY, RULES_NFT):
+    for argv in back_ends:
         # iptables-save of one back end warns where the other holds rules too.
-        doubtful = argv == RULES_LEGACY and plain.value is not None and plain.value.legacy_present
+        legacy = argv == back_ends[0]
+        doubtful = legacy and plain.value is not None and plain.value.legacy_present
         if _kube_rules(best) and not doubtful:
             continue
-        other = _read_rules(node, argv)
+        other = _read_rules(node, argv, version)
         failures.append(other.failure)
         if _kube_rules(other) > _kube_rules(best):
             best = other
@@ -93,12 +101,13 @@ def read_ipvs_conntrack(node: Node) -> Reading[bool]:
     return read(node, IPVS_CONNTRACK, _switch)
 
 
-def _read_rules(node: Node, argv: Sequence[str]) -> Reading[RuleSet]:
+def _read_rules(node: Node, argv: Sequence[str], version: int) -> Reading[RuleSet]:
     # The warning that legacy tables exist too is a comment, on either stream by version.
     return derive(
         run(node, argv),
         lambda result: netfilter.parse_iptables_save(
-            b"\n".join([result.stdout, *(x for x in result.stderr.splitlines() if x.startswith(b"#"))])
+            b"\n".join([result.stdout, *(x for x in result.stderr.splitlines() if x.startswith(b"#"))]),
+            version,
         ),
     )
 

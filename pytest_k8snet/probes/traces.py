@@ -64,7 +64,8 @@ def trace(
     tokens = [cluster.tape.token(question.label) for question in questions]
     pcap = tokens[0].removeprefix(prefix)
     urls = [url(asked_ip, asked_port, question.path) for question in questions]
-    with capturing(cluster, points, pcap=pcap, filter=flow_filter((asked_port, target_port))) as captures:
+    wanted = flow_filter((asked_port, target_port), asked_ip.version)
+    with capturing(cluster, points, pcap=pcap, filter=wanted) as captures:
         answers = [
             ask(client, where, token, discard=question.discard, upload=question.upload)
             for where, token, question in zip(urls, tokens, questions, strict=True)
@@ -108,7 +109,7 @@ def trace_from_pod(
 ) -> tuple[TracedRequest, ...]:
     """From a pod to a pod, or to ``asked_ip:asked_port`` that leads there (a service): source veth, source
     uplink, target uplink, target veth."""
-    client_ip, target_ip = pod_address(source.pod), pod_address(target.pod)
+    client_ip, target_ip = pod_address(source.pod, asked_ip), pod_address(target.pod, asked_ip)
     return trace(
         cluster,
         questions=questions,
@@ -140,12 +141,13 @@ def trace_from_node(
     target_port: int,
 ) -> tuple[TracedRequest, ...]:
     """From a node to ``entry``'s NodePort: client uplink, entry uplink, target uplink, target veth."""
+    client_ip, asked_ip = underlay_address(client), underlay_address(entry)
     return trace(
         cluster,
         questions=questions,
         client=from_node(cluster.nodes[client.name]),
-        client_ip=underlay_address(client),
-        asked_ip=underlay_address(entry),
+        client_ip=client_ip,
+        asked_ip=asked_ip,
         asked_port=node_port,
         asked_name=entry.name,
         target=target,
@@ -154,7 +156,7 @@ def trace_from_node(
             Point("client-uplink", client, _uplink(client)),
             Point("entry-uplink", entry, _uplink(entry)),
             Point("target-uplink", target.node, _uplink(target.node)),
-            Point("target-veth", target.node, host_interface(target.node, pod_address(target.pod))),
+            Point("target-veth", target.node, host_interface(target.node, pod_address(target.pod, asked_ip))),
         ),
         entry=entry,
     )

@@ -20,6 +20,7 @@ class Progress:
         self._keep = keep
         self._began = 0.0
         self._shown = False
+        self._told = ""
 
     def __call__(self, step: str) -> None:
         """``step`` is under way; "" when none is."""
@@ -56,7 +57,8 @@ class Progress:
         if not self._shown:
             self._began = time.monotonic()
         self._shown = bool(step)
-        if step:
+        again, self._told = step == self._told, step
+        if step and not again:
             capture = self._config.pluginmanager.getplugin("capturemanager")
             writer = self._config.get_terminal_writer()
             with nullcontext() if capture is None else capture.global_and_fixture_disabled():

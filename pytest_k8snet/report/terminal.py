@@ -114,12 +114,20 @@ class Terminal:
         if not reports:
             return
         reporter.write_sep("=", "INCONCLUSIVE")
+        # A lab that can't be set up leaves all its claims with one reason: it is told once.
+        alike: dict[tuple[str, str], list[pytest.TestReport]] = {}
         for report in reports:
+            reason = str(report.longrepr).partition("\n")[2]
+            alike.setdefault((reason, str(report.sections)), []).append(report)
+        for report, *others in alike.values():
             reporter.write_sep("_", report.head_line or report.nodeid, yellow=True, bold=True)
             reporter.write_line(str(report.longrepr))
             for name, content in report.sections:
                 reporter.write_sep("-", name)
                 reporter.write_line(content.rstrip("\n"))
+            if others:
+                names = ", ".join(other.head_line or other.nodeid for other in others)
+                reporter.write_line(f"\nThe same of {names}")
 
     def _tell_ledgers(self, reporter: pytest.TerminalReporter) -> None:
         told = [(lab, ledger) for lab, tally in self._labs.items() for ledger in tally.ledgers]

@@ -55,6 +55,15 @@ def with_request(lab: ClusterIPLab | None = None, **changes: Any) -> ClusterIPLa
     return replace(lab, request=replace(lab.request, **changes))
 
 
+def test_endpoints_of_the_other_family_stand_behind_another_address() -> None:
+    """A dual-stack service has slices of both families, and clusterIP is of its first."""
+    lab = scenes.clusterip()
+    endpoints = (endpoint("svc-clusterip"), endpoint("svc-clusterip", "fd00::48"))
+    assert_held(clusterip.endpoints(replace(lab, endpoints=ok(endpoints, "kubectl get", "")), INTENT))
+    only = replace(lab, endpoints=ok(endpoints[1:], "kubectl get", ""))
+    assert_broken(clusterip.endpoints(only, INTENT), "pod-dest is missing")
+
+
 def with_rules(rules: Reading[RuleSet]) -> ClusterIPLab:
     return with_request(entry=replace(scenes.node2(), rules=rules))
 

@@ -61,6 +61,17 @@ def with_large(size: int, **changes: object) -> PodNetworkLab:
     return replace(lab, large=replace(lab.large, answer=replace(lab.large.answer, value=answer)))
 
 
+@pytest.mark.parametrize(("kind", "mtu"), [("vxlan", 1430), ("ipip", 1460), (None, 1500)])
+def test_an_ipv6_envelope_is_20_bytes_longer(kind: str | None, mtu: int) -> None:
+    pod = scenes.pod_src()
+    uplink = replace(pod.node.uplink.get(), ip=ip_address("fd00:219::23"))
+    pod = replace(pod, node=replace(pod.node, uplink=replace(pod.node.uplink, value=uplink)))
+    for wide in (0, 1):
+        eth0 = tuple(replace(i, mtu=mtu + wide) if i.name == "eth0" else i for i in pod.inside.get())
+        verdict = link_fits(replace(pod, inside=replace(pod.inside, value=eth0)), kind)
+        assert verdict.outcome is (Outcome.BROKEN if wide else Outcome.HELD)
+
+
 def test_a_large_answer_has_64_kib() -> None:
     assert_held(arrived(with_large(65536), INTENT))
     assert_inconclusive(arrived(with_large(65535), INTENT), "too small to show anything")
@@ -73,7 +84,7 @@ def beside(packet: Packet) -> Verdict:
     lab = scenes.pod_network()
     large = with_point(lab.large, "source-veth", (*packets_at(lab.large, "source-veth"), packet))
     lab = replace(lab, large=large)
-    return unfragmented(Ledger.of(large, INTENT).hop("source-veth"), lab)
+    return unfragmented(Ledger.of(large, INTENT).hop("source-veth"), lab, "ipip")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +108,7 @@ def test_in_ipv6_it_is_type_2_code_0(code: tuple[int, int], asks: bool) -> None:
     large = replace(
         large, client_ip=address, target=replace(large.target, pod=replace(large.target.pod, ips=(address,)))
     )
-    verdict = unfragmented(Ledger.of(large, INTENT).hop("source-veth"), replace(lab, large=large))
+    verdict = unfragmented(Ledger.of(large, INTENT).hop("source-veth"), replace(lab, large=large), "ipip")
     assert verdict.outcome is (Outcome.BROKEN if asks else Outcome.HELD)
 
 

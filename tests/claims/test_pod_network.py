@@ -10,6 +10,7 @@ import pytest
 from pytest_k8snet.claims import pod_network
 from pytest_k8snet.claims.flow import same_bytes
 from pytest_k8snet.claims.ledger import Ledger
+from pytest_k8snet.claims.mtu import unfragmented
 from pytest_k8snet.claims.verdict import Outcome, Verdict
 from pytest_k8snet.evidence.http import Exchange
 from pytest_k8snet.evidence.interfaces import Interface
@@ -319,6 +320,27 @@ class TestRouteViaTunnel:
         lab = replace(scenes.pod_network(), to_source=ok(route(SRC_IP, "eth1", NODE2)))
         assert_held(self.judge(route(DEST_IP, "eth1", NODE1), intent, lab))
         assert_broken(self.judge(route(DEST_IP, "tunl0", NODE1), intent, lab), "kind ipip")
+
+    def test_no_tunnel_between_two_networks(self) -> None:
+        """What stands between them knows the way to the pods, by BGP: a router, not the other node."""
+
+        def apart(node: NodeEvidence) -> NodeEvidence:
+            eth1 = {"k8s-node1": ip_interface(f"{NODE1}/29"), "k8s-node2": ip_interface(f"{NODE2}/32")}
+            changed = tuple(
+                replace(i, addresses=(eth1[node.name],)) if i.name == "eth1" else i
+                for i in node.interfaces.get()
+            )
+            return replace(node, interfaces=replace(node.interfaces, value=changed))
+
+        router = "192.168.219.17"
+        lab = replace(with_nodes(apart), to_source=ok(route(SRC_IP, "eth1", router)))
+        verdict = self.judge(route(DEST_IP, "eth1", router), NONE, lab)
+        assert_held(verdict)
+        assert "via a router on its uplink eth1" in verdict.expected
+        assert_broken(self.judge(route(DEST_IP, "eth1"), NONE, lab), "directly connected dev eth1")
+        assert_broken(self.judge(route(DEST_IP, "eth0", router), NONE, lab), "dev eth0")
+        near = replace(scenes.pod_network(), to_source=lab.to_source)
+        assert_broken(self.judge(route(DEST_IP, "eth1", router), NONE, near), f"via {router}")
 
     def test_unread(self) -> None:
         assert_inconclusive(self.judge(None))
@@ -682,6 +704,26 @@ class TestMtuFits:
         verdict = pod_network.mtu_fits(self.extra(Packet(8, 0.0, header, icmp=(3, 4))), INTENT)
         assert_broken(verdict, "ICMP fragmentation needed")
         assert_held(pod_network.mtu_fits(self.extra(Packet(8, 0.0, header, icmp=(3, 1))), INTENT))
+
+    @pytest.mark.parametrize(("intent", "counts"), [(INTENT, 4), (NONE, None)])
+    def test_fragments_that_the_nodes_send_each_other(self, intent: Intent, counts: int | None) -> None:
+        """A node's own UDP may be cut (corosync, NFS): only its envelope tells of the pods."""
+        for protocol in (4, 6, 17):
+            header = IPHeader(ip_address(NODE1), ip_address(NODE2), protocol, 64, fragment_offset=1480)
+            lab = self.extra(Packet(8, 0.0, header))
+            kind = "ipip" if intent is INTENT else None
+            verdict = unfragmented(Ledger.of(lab.large, intent).hop("source-uplink"), lab, kind)
+            assert verdict.outcome is (Outcome.BROKEN if protocol == counts else Outcome.HELD), protocol
+
+    def test_a_node_is_asked_for_smaller_packets_to_somebody_else(self) -> None:
+        """The ICMP quotes what was too large."""
+        header = IPHeader(ip_address("192.168.219.1"), ip_address(NODE2), 1, 64)
+        abroad = IPHeader(ip_address(NODE2), ip_address("203.0.113.7"), 6, 64)
+        asked = Packet(8, 0.0, header, icmp=(3, 4), quoted=abroad)
+        assert_held(pod_network.mtu_fits(self.extra(asked), INTENT))
+        envelope = IPHeader(ip_address(NODE2), ip_address(NODE1), 4, 64)
+        asked = replace(asked, quoted=envelope)
+        assert_broken(pod_network.mtu_fits(self.extra(asked), INTENT), "ICMP fragmentation needed")
 
     @pytest.mark.parametrize("point", ["source-veth", "source-uplink", "target-uplink", "target-veth"])
     def test_the_pod_is_asked_for_smaller_packets(self, point: str) -> None:

@@ -59,6 +59,11 @@ class TestKubernetes:
         assert result.mark == 0x4000
         assert any(SVC_NODEPORT in rule for rule in result.path)
 
+    def test_rules_of_the_other_family_are_not_walked(self) -> None:
+        """On an IPv6 cluster iptables' nat table is empty, and rightly so."""
+        rules = parse_iptables_save(RECORDED.read_bytes(), 6)
+        assert walk(rules, TO_VIP).unknown == f"the rules are IPv6's, {TO_VIP.dst} does not pass them"
+
     def test_an_address_of_another_host_is_no_nodeport(self) -> None:
         result = walk(rules_of(NAT), replace(TO_NODE, dst_local=False))
         assert result.endpoints == ()

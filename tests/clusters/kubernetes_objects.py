@@ -17,9 +17,10 @@ def node(
     os: str = "linux",
     hostname: str = "",
     runtime: str = "containerd://1.6.20",
+    labels: Json | None = None,
 ) -> Json:
     """``control_plane``: the era's label; ``taints``: "KEY:EFFECT" each."""
-    labels = {"kubernetes.io/hostname": hostname or name, "kubernetes.io/os": os}
+    labels = {"kubernetes.io/hostname": hostname or name, "kubernetes.io/os": os, **(labels or {})}
     if control_plane:
         labels[f"node-role.kubernetes.io/{control_plane}"] = ""
     spec: Json = {"taints": [dict(zip(("key", "effect"), t.split(":"), strict=True)) for t in taints]}

@@ -25,7 +25,7 @@ def says(docker: Path, script: str) -> None:
 
 
 def test_a_daemon_that_answers(docker: Path) -> None:
-    says(docker, "echo 20.10.24")
+    says(docker, "echo '28.2.2 Engine; containerd; runc; docker-init; '")
     assert engine.why_silent() == ""
 
 
@@ -39,6 +39,21 @@ def test_a_daemon_that_answers(docker: Path) -> None:
 def test_a_daemon_that_does_not(docker: Path, script: str) -> None:
     says(docker, script)
     assert engine.why_silent() == "no Docker daemon answers"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo '5.4.2 Podman Engine; Conmon; OCI Runtime (crun); '",  # its socket, by DOCKER_HOST
+        # podman-docker's template has no such field
+        "echo 'Error: template: version:1:37: can not evaluate field Components in type *define.Version' >&2;"
+        " exit 125",
+        "echo 'Emulate Docker CLI using podman. Create /etc/containers/nodocker to quiet msg.' >&2; exit 125",
+    ],
+)
+def test_podman_in_dockers_place(docker: Path, script: str) -> None:
+    says(docker, script)
+    assert engine.why_silent() == "what answers as docker is Podman, which kind can't use as Docker"
 
 
 def test_no_docker(docker: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from pytest_k8snet.clusters import kubeconfig, namespaces, service_rules, waiting
-from pytest_k8snet.clusters.base import ClusterError, CommandTimeout
+from pytest_k8snet.clusters.api.client import Api, ApiUnreachable
+from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
 from pytest_k8snet.clusters.images import Images
 from pytest_k8snet.evidence import objects
 from pytest_k8snet.intent import Intent
@@ -266,6 +268,109 @@ def test_what_could_not_be_removed_stands_with_what_went_wrong(fake: FakeCluster
         ClusterError, match=r"--k8snet-probe-image.*; could not be removed: namespace k8snet-"
     ):
         opened(fake, tmp_path)
+
+
+def interrupted_after(create: Callable[..., Any], path: str) -> Callable[..., Any]:
+    """``Api.create``, interrupted where its answer came and nobody has it yet."""
+
+    def create_and_break(api: Api, at: str, *args: Any, **more: Any) -> Any:
+        made = create(api, at, *args, **more)
+        if at == path:
+            raise KeyboardInterrupt
+        return made
+
+    return create_and_break
+
+
+def test_an_interrupt_between_the_namespace_and_its_name_leaves_nothing(
+    fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Api, "create", interrupted_after(Api.create, namespaces.NAMESPACES))
+    with pytest.raises(KeyboardInterrupt):
+        opened(fake, tmp_path)
+    assert fake.requests("POST", namespaces.NAMESPACES) == 1
+    assert fake.left() == []
+
+
+def test_an_interrupt_while_a_lab_is_made_leaves_nothing_in_a_given_namespace(
+    fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.store.create("namespaces", {"metadata": {"name": "labs"}})
+    pods = f"{namespaces.NAMESPACES}/labs/pods"
+    cluster = opened(fake, tmp_path, images=Images.read((), ["labs/regcred"], ""))
+    with monkeypatch.context() as patched, cluster:
+        patched.setattr(Api, "create", interrupted_after(Api.create, pods))
+        with pytest.raises(KeyboardInterrupt):
+            cluster.apply(lab("pod-dest"))
+        assert fake.store.get("pods", "pod-dest", "labs")
+    assert fake.store.listed("pods", "labs") == []
+
+
+def test_an_api_that_is_gone_while_the_cluster_comes_up(
+    fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ApiUnreachable and ApiRefused can't be made of a text alone."""
+    monkeypatch.setattr(namespaces, "REMOVAL", 0.1)
+
+    def gone(*args: object, **more: object) -> None:
+        fake.fail("DELETE", "*", reset=True, times=None)
+        raise ApiUnreachable("the API can't be reached", sent=True)
+
+    monkeypatch.setattr("pytest_k8snet.clusters.probe_pods.pods_ready", gone)
+    with pytest.raises(ClusterError) as raised:
+        opened(fake, tmp_path)
+    assert re.match(
+        r"the API can't be reached; could not be removed: namespace k8snet-\w+: kubeconfig context fake: .*"
+        r"; remove it with `kubectl --context fake delete namespace k8snet-\w+`$",
+        str(raised.value),
+    )
+
+
+def test_what_never_came_up_is_not_kept(fake: FakeCluster, tmp_path: Path) -> None:
+    fake.kubelet.without_image("nicolaka/*")
+    with pytest.raises(ClusterError) as raised:
+        opened(fake, tmp_path, keep=True)
+    assert "kept" not in str(raised.value)
+    assert fake.left() == []
+
+
+def test_a_namespace_that_was_never_made_is_not_removed(fake: FakeCluster, tmp_path: Path) -> None:
+    fake.fail("POST", "/api/v1/namespaces", status=403, message="a ticket is needed")
+    with pytest.raises(ClusterError) as raised:
+        opened(fake, tmp_path)
+    assert re.fullmatch(r"namespace k8snet-\w+: the API refuses it: a ticket is needed", str(raised.value))
+    assert not [request for request in fake.faults.log if request.verb == "DELETE"]
+
+
+def test_a_second_interrupt_leaves_word_of_what_stays(
+    fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = opened(fake, tmp_path)
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(namespaces, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cluster.close()
+    assert cluster.farewell == (
+        f"interrupted: namespace {cluster.namespace}; remove it with"
+        f" `kubectl --context fake delete namespace {cluster.namespace}`"
+    )
+    cluster.close()
+    assert (cluster.farewell, fake.left()) == ("", [])
+
+
+def test_closing_does_not_wait_as_long_as_a_lab_that_broke_off(
+    fake: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = opened(fake, tmp_path)
+    cluster.api.deadline = Deadline(600)
+    left: list[float] = []
+    cluster.ending.callback(lambda: left.append(cluster.api.deadline.left))
+    cluster.close()
+    assert 0 < left[0] <= 30
 
 
 def test_a_proxy_mode_other_than_declared(tmp_path: Path) -> None:

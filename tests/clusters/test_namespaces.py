@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,30 @@ def test_this_process_is_alive_and_another_owner_of_its_id_is_not(dead: int) -> 
 
 
 @pytest.mark.parametrize(
+    ("answer", "gone"), [(PermissionError, None), (None, None), (ProcessLookupError, True)]
+)
+def test_a_process_that_proc_hides_is_not_taken_to_be_gone(
+    monkeypatch: pytest.MonkeyPatch, answer: type[Exception] | None, gone: bool | None
+) -> None:
+    """/proc mounted with hidepid shows no process of another user."""
+    notes = {OWNER: json.dumps({**heartbeat.owner(), "pid": 4711}), BEAT: now(-90)}
+
+    def kill(pid: int, number: int) -> None:
+        assert (pid, number) == (4711, 0)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(heartbeat, "_start", lambda pid: "")
+    monkeypatch.setattr(os, "kill", kill)
+    assert heartbeat.is_gone(notes) is gone
+
+
+@pytest.mark.parametrize("pid", [None, "x", 0, -1])
+def test_a_process_id_that_is_none_is_known_by_its_heart(pid: object) -> None:
+    assert heartbeat.is_gone({OWNER: json.dumps({**heartbeat.owner(), "pid": pid}), BEAT: now()}) is False
+
+
+@pytest.mark.parametrize(
     ("age", "gone"), [(0, False), (30, False), (90, None), (-90, None), (float("nan"), None)]
 )
 def test_a_run_on_another_machine_is_known_by_its_heart(age: float, gone: bool | None) -> None:
@@ -132,18 +156,18 @@ def test_what_a_killed_run_of_this_machine_left_is_removed_and_said(
 
 
 @pytest.mark.parametrize(
-    "notes",
+    "notes",  # made when the test runs: a heart that beat at collection has stopped by then
     [
-        heartbeat.noted(),  # a worker of this very run
-        {OWNER: json.dumps(ELSEWHERE), BEAT: now()},
-        {OWNER: json.dumps(ELSEWHERE), BEAT: "0", KEPT: "true"},
-        {},  # somebody else's, with our label
+        pytest.param(heartbeat.noted, id="a worker of this very run"),
+        pytest.param(lambda: {OWNER: json.dumps(ELSEWHERE), BEAT: now()}, id="another machine's"),
+        pytest.param(lambda: {OWNER: json.dumps(ELSEWHERE), BEAT: "0", KEPT: "true"}, id="kept"),
+        pytest.param(dict, id="somebody else's, with our label"),
     ],
 )
 def test_a_namespace_of_a_run_that_is_alive_or_was_kept_is_left_alone(
-    fake: FakeCluster, api: Api, notes: dict[str, str]
+    fake: FakeCluster, api: Api, notes: Callable[[], dict[str, str]]
 ) -> None:
-    leave(fake, **notes)
+    leave(fake, **notes())
     fake.store.create("namespaces", {"metadata": {"name": "k8snet-other", "labels": {}}})
     assert sweep(api, silent, Deadline(5)) == []
     assert names(fake) == ["k8snet-old", "k8snet-other"]
@@ -158,6 +182,36 @@ def test_a_run_elsewhere_whose_heart_stands_still_is_gone(
     assert len(sweep(api, steps.append, Deadline(5))) == 1
     assert steps[0] == "waiting for a heartbeat of k8snet-old (process 1 on laptop, since yesterday)"
     assert names(fake) == []
+
+
+def test_a_run_elsewhere_is_not_gone_because_the_api_was_silent(
+    fake: FakeCluster, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "INTERVAL", 0.1)
+    leave(fake, **{OWNER: json.dumps(ELSEWHERE), BEAT: "0"})
+
+    def silence(step: str) -> None:
+        fake.fail("WATCH", "/api/v1/namespaces", status=503, times=None)
+
+        def change(obj: dict[str, Any]) -> None:
+            obj["metadata"]["annotations"][BEAT] = "10"
+
+        fake.fail("GET", "/api/v1/namespaces", hook=lambda request: None, times=1)  # where the wait begins
+        fake.fail(
+            "GET",
+            "/api/v1/namespaces",
+            hook=lambda request: fake.store.modify("namespaces", "k8snet-old", "", change),
+        )
+
+    assert sweep(api, silence, Deadline(5)) == []
+    assert names(fake) == ["k8snet-old"]
+
+
+def test_a_namespace_that_only_looks_like_ours_is_left_alone(fake: FakeCluster, api: Api, dead: int) -> None:
+    owner = {**heartbeat.owner(), "pid": dead}
+    leave(fake, "production", **{OWNER: json.dumps(owner), BEAT: "0"})  # copied with all its annotations
+    assert sweep(api, silent, Deadline(5)) == []
+    assert names(fake) == ["production"]
 
 
 def test_a_run_elsewhere_whose_clock_is_wrong_is_alive(fake: FakeCluster, api: Api) -> None:
@@ -206,6 +260,16 @@ def test_one_that_is_stuck_does_not_stop_the_next_run(
     assert "it is still Terminating: " in told
 
 
+def test_one_that_may_not_be_removed_does_not_stop_the_next_run(
+    fake: FakeCluster, api: Api, dead: int
+) -> None:
+    leave(fake, **{OWNER: json.dumps({**heartbeat.owner(), "pid": dead}), BEAT: now()})
+    fake.fail("DELETE", "/api/v1/namespaces/*", status=403, message="a ticket is needed")
+    (told,) = sweep(api, silent, Deadline(5))
+    assert told.startswith(f"namespace k8snet-old, left by process {dead} on ")
+    assert told.endswith(": a ticket is needed")
+
+
 def test_one_that_does_not_go_says_why(fake: FakeCluster, api: Api) -> None:
     leave(fake)
     hold(fake, "k8snet-old")
@@ -233,11 +297,57 @@ def test_removing_one_that_was_never_made(fake: FakeCluster, api: Api) -> None:
 
 
 GIVEN = Images.read((), ["labs/regcred"], "")
+DAEMON = {
+    "selector": {"matchLabels": {"k8snet.dev/run": "old"}},
+    "template": {
+        "metadata": {"labels": LABELS},
+        "spec": {"containers": [{"name": "c", "image": "i:1"}]},
+    },
+}
 
 
 @pytest.fixture
 def labs(fake: FakeCluster) -> dict[str, Any]:
     return fake.store.create("namespaces", {"metadata": {"name": "labs"}})
+
+
+@pytest.mark.usefixtures("labs")
+def test_what_could_not_be_deleted_in_a_given_namespace_is_said(fake: FakeCluster, tmp_path: Path) -> None:
+    with opened(fake, tmp_path, images=GIVEN) as cluster:
+        cluster.apply(lab("svc-nodeport"))
+        fake.fail("DELETE", "/api/v1/namespaces/labs/services/*", status=403, message="no", times=None)
+    assert cluster.farewell == (
+        "could not be removed: the run's objects in namespace labs: no; remove it with"
+        f" `kubectl --context fake -n labs delete all,configmaps -l k8snet.dev/run={cluster.tape.run_id}`"
+    )
+    assert fake.store.get("configmaps", MARK, "labs")  # so the next run finds them
+
+
+@pytest.mark.usefixtures("labs")
+def test_what_took_the_name_of_ours_meanwhile_is_left_alone(fake: FakeCluster, tmp_path: Path) -> None:
+    with opened(fake, tmp_path, images=GIVEN) as cluster:
+        cluster.apply(lab("svc-clusterip"))
+        fake.store.remove("services", "svc-clusterip", "labs")
+        ports = [{"port": 80}]
+        theirs = {"metadata": {"name": "svc-clusterip", "namespace": "labs"}, "spec": {"ports": ports}}
+        fake.store.create("services", theirs)
+    assert cluster.farewell == ""
+    assert fake.store.get("services", "svc-clusterip", "labs")
+
+
+@pytest.mark.usefixtures("labs")
+def test_pods_of_what_a_killed_run_left_are_not_made_again(fake: FakeCluster, api: Api) -> None:
+    metadata = {"namespace": "labs", "labels": {**LABELS}}
+    web = fake.store.create("deployments", {"metadata": {**metadata, "name": "web"}, "spec": DAEMON})
+    daemons = fake.store.create("daemonsets", {"metadata": {**metadata, "name": "d"}, "spec": DAEMON})
+    namespaces.remove_objects(api, "labs", "old", Deadline(5))
+    deleted = [request for request in fake.faults.log if request.verb == "DELETE"]
+    assert [request.path.rpartition("/")[2] for request in deleted[:2]] == ["d", "web"]
+    assert {request.body["propagationPolicy"] for request in deleted} == {"Background"}
+    assert [request.body["preconditions"]["uid"] for request in deleted[:2]] == [
+        each["metadata"]["uid"] for each in (daemons, web)
+    ]
+    assert fake.store.listed("pods", "labs") == []
 
 
 @pytest.mark.usefixtures("labs")
@@ -287,7 +397,7 @@ def test_a_given_namespace_that_is_kept_stays_taken(fake: FakeCluster, tmp_path:
         pass
     assert cluster.farewell == (
         "kept as asked: the run's objects in namespace labs; remove it with `kubectl --context fake -n labs"
-        f" delete pods,services,daemonsets,configmaps -l k8snet.dev/run={cluster.tape.run_id}`"
+        f" delete all,configmaps -l k8snet.dev/run={cluster.tape.run_id}`"
     )
     with pytest.raises(ClusterError, match="kept on purpose"):
         opened(fake, tmp_path, images=GIVEN)

@@ -83,6 +83,12 @@ def test_ready_is_the_condition_of_a_pod_that_stays() -> None:
             0,
         ),
         (
+            waiting("CrashLoopBackOff", "", exitCode=128, reason="StartError", message="exec format\nerror"),
+            f"{WHERE} ends again and again (CrashLoopBackOff; exit code 128, StartError: exec format error);"
+            " see `kubectl --context mine -n k8snet-abc logs pod-src -c container --previous`",
+            0,
+        ),
+        (
             waiting("CrashLoopBackOff"),
             f"{WHERE} ends again and again (CrashLoopBackOff; no exit code is known); see"
             " `kubectl --context mine -n k8snet-abc logs pod-src -c container --previous`",
@@ -142,6 +148,22 @@ def test_a_trouble_in_one_line(status: dict[str, Any], line: str, turns: int) ->
 )
 def test_a_pod_that_is_on_its_way_is_in_no_trouble(status: dict[str, Any]) -> None:
     assert trouble(pod(**status), "mine") is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "turns"),
+    [
+        ("ErrImagePull", "pull access denied, authorization failed", LATE),
+        ("ImagePullBackOff", "Back-off pulling image", LATE),
+        ("InvalidImageName", "no such name", 0),
+    ],
+)
+def test_a_pull_secret_may_come_after_the_pod(reason: str, said: str, turns: int) -> None:
+    waits = pod(**waiting(reason, said))
+    waits["spec"]["imagePullSecrets"] = [{"name": "regcred"}]
+    found = trouble(waits, "mine")
+    assert found is not None
+    assert found.turns == turns
 
 
 def test_the_option_that_replaces_an_image() -> None:

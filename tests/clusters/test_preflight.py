@@ -177,7 +177,7 @@ def test_calico_is_found_however_it_was_installed(tmp_path: Path, content: Conte
 
 
 def test_calico_whose_daemon_set_may_not_be_read(fake: FakeCluster, tmp_path: Path) -> None:
-    fake.deny("get", "daemonsets.apps")
+    fake.fail("GET", "/apis/apps/v1/namespaces/*/daemonsets/calico-node", status=403, times=None)
     assert findings(fake, tmp_path) == []
     with api_of(fake, tmp_path) as api:
         assert survey(api, Kinds(api), INTENT).calico == "found"

@@ -118,9 +118,11 @@ class SshHere(LocalAccess):
     asked: ClassVar[list[tuple[Any, ...]]] = []
     closed: ClassVar[set[str]] = set()
 
-    def __init__(self, name: str, address: str, *, boot_id: str, config: Path | None) -> None:
+    def __init__(
+        self, name: str, address: str, *, boot_id: str, config: Path | None, identity: Path | None, extra: str
+    ) -> None:
         super().__init__(name, ())
-        self.asked.append((name, address, bool(boot_id), config))
+        self.asked.append((name, address, bool(boot_id), config, identity, extra))
 
     def close(self) -> None:
         self.closed.add(self.place)
@@ -129,17 +131,19 @@ class SshHere(LocalAccess):
 def test_nodes_by_ssh_need_no_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_k8snet.clusters.ssh.SshAccess", SshHere)
     monkeypatch.setattr(kubeconfig, "probe_pods", None)
-    config = tmp_path / "ssh_config"
+    config, key = tmp_path / "ssh_config", tmp_path / "key"
     spare = FakeNode("k8s-node3", "192.168.219.24", "20.111.157.64/26", ready=False)
     with (
         FakeCluster(nodes=[*document_nodes(), spare]) as fake,
-        opened(fake, tmp_path, access="ssh", ssh_config=config) as cluster,
+        opened(
+            fake, tmp_path, access="ssh", ssh_config=config, ssh_identity=key, ssh_extra="-J jump"
+        ) as cluster,
     ):
         assert cluster.node("node2").run("echo", "hi").stdout == b"hi\n"
         assert fake.store.listed("daemonsets.apps", cluster.namespace) == []
     assert sorted(SshHere.asked) == [
-        ("k8s-master", "192.168.219.21", True, config),
-        ("k8s-node1", "192.168.219.22", True, config),
-        ("k8s-node2", "192.168.219.23", True, config),
+        ("k8s-master", "192.168.219.21", True, config, key, "-J jump"),
+        ("k8s-node1", "192.168.219.22", True, config, key, "-J jump"),
+        ("k8s-node2", "192.168.219.23", True, config, key, "-J jump"),
     ]
     assert SshHere.closed == {"k8s-master", "k8s-node1", "k8s-node2"}

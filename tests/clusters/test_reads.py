@@ -40,12 +40,12 @@ def read(api: Api, resource: str) -> bytes:
 def test_nodes_are_those_of_the_run_without_what_no_claim_reads(fake: FakeCluster, api: Api) -> None:
     def change(obj: dict[str, Any]) -> None:
         obj["metadata"]["managedFields"] = [{"manager": "kubelet"}]
-        obj["metadata"]["annotations"][reads._LAST_APPLIED] = "{}"
+        obj["metadata"]["annotations"] |= {reads._LAST_APPLIED: "{}", "k3s.io/node-args": '["--token","x"]'}
         obj["status"]["images"] = [{"names": ["nginx"]}]
 
     fake.store.modify("nodes", "k8s-node1", "", change)
     text = read(api, "nodes")
-    for hidden in (b"managedFields", b"last-applied", b"nginx"):
+    for hidden in (b"managedFields", b"last-applied", b"nginx", b"--token"):
         assert hidden not in text
     first, second = objects.parse_nodes(text)
     assert (first.name, second.name) == NODES

@@ -38,6 +38,28 @@ def test_without_a_control_plane_another_node_is_the_master() -> None:
     assert roles.nodes == {"master": "c", "node1": "a", "node2": "b"}
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [{"type": "virtual-kubelet"}, {"type": "kwok"}, {"eks.amazonaws.com/compute-type": "fargate"}],
+)
+def test_a_virtual_node_plays_nothing(labels: dict[str, str]) -> None:
+    virtual = node("a-fargate", taints=("eks.amazonaws.com/compute-type:NoSchedule",), labels=labels)
+    roles = choose([virtual, node("b"), node("c")], {})
+    assert roles.nodes == {"node1": "b", "node2": "c"}
+    ((key, value),) = labels.items()
+    assert roles.lacks["master"] == (
+        f"no third node for the role master: a-fargate (it is a virtual node ({key}={value}))"
+    )
+    bare_metal = node("a", labels={"type": "metal", "eks.amazonaws.com/compute-type": "ec2"})
+    assert choose([bare_metal], {}).nodes == {"node1": "a"}
+
+
+def test_a_node_that_is_kept_for_others_is_the_last_to_be_the_master() -> None:
+    nodes = [node("a-gpu", taints=("gpu:NoSchedule",)), node("b"), node("c"), node("d")]
+    assert choose(nodes, {}).nodes == {"master": "d", "node1": "b", "node2": "c"}
+    assert choose(nodes[:3], {}).nodes["master"] == "a-gpu"
+
+
 def test_a_control_plane_that_runs_pods_stands_in_where_workers_are_short() -> None:
     roles = choose([node("cp1", control_plane="master"), node("cp2", control_plane="master"), node("w")], {})
     assert roles.nodes == {"master": "cp1", "node1": "w", "node2": "cp2"}

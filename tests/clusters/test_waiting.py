@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,18 @@ import pytest
 from pytest_k8snet.clusters import waiting
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
+from pytest_k8snet.clusters.pod_troubles import LATE
 from pytest_k8snet.clusters.waiting import Pods, pods_gone, pods_ready, refusal
 from tests.clusters.real import api_of
-from tests.fakeapi import FakeCluster, Running, Unschedulable, Waiting, creating, sandbox_fails
+from tests.fakeapi import (
+    FakeCluster,
+    Running,
+    Unschedulable,
+    Waiting,
+    creating,
+    document_nodes,
+    sandbox_fails,
+)
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -59,7 +69,7 @@ def test_it_returns_the_pods_once_all_are_ready(fake: FakeCluster, api: Api) -> 
 
     assert list(wait(api, progress=step)) == ["pod-src"]
     assert steps[0].startswith("waiting for pod-src on k8s-node")
-    assert ": ContainerCreating (" in steps[0]
+    assert steps[0].endswith(": ContainerCreating")
 
 
 def test_pods_that_are_not_relevant_may_be_in_trouble(fake: FakeCluster, api: Api) -> None:
@@ -67,6 +77,21 @@ def test_pods_that_are_not_relevant_may_be_in_trouble(fake: FakeCluster, api: Ap
     make(api)
     make(api, "other")
     assert list(wait(api, relevant=lambda pod: pod["metadata"]["name"] == "pod-src")) == ["pod-src"]
+
+
+def test_a_pod_of_a_node_that_is_silent_is_told_when_that_stays(tmp_path: Path) -> None:
+    nodes = [replace(node, ready=node.name != "k8s-node2") for node in document_nodes()]
+    with FakeCluster(nodes=nodes) as fake, api_of(fake, tmp_path) as api:
+        fake.kubelet.let("pod-src", creating())
+        containers = [{"name": "container", "image": "kubetm/init"}]
+        spec = {"containers": containers, "nodeName": "k8s-node2", "tolerations": [{"operator": "Exists"}]}
+        api.create(PODS, {"metadata": {"name": "pod-src", "labels": {"a": "b"}}, "spec": spec})
+        with pytest.raises(ClusterError) as raised:
+            wait(api)
+    assert str(raised.value) == (
+        "pod-src on k8s-node2: ContainerCreating, and k8s-node2 is not Ready:"
+        " Kubelet stopped posting node status."
+    )
 
 
 def test_a_pod_that_no_node_takes_is_told_when_that_stays(fake: FakeCluster, api: Api) -> None:
@@ -96,6 +121,8 @@ def test_a_pull_that_may_come_right_is_told_when_the_kubelet_backs_off(fake: Fak
 
 def test_the_event_tells_why_a_pull_failed_that_was_not_seen(fake: FakeCluster, api: Api) -> None:
     fake.kubelet.let("pod-src", Waiting([("ImagePullBackOff", "Back-off pulling image")]))
+    make(api)
+    uid = fake.store.get("pods", "pod-src", "default")["metadata"]["uid"]
     for second, message in (
         (1, 'Failed to pull image "kubetm/init": i/o timeout'),
         (2, "Error: ErrImagePull"),
@@ -103,9 +130,8 @@ def test_the_event_tells_why_a_pull_failed_that_was_not_seen(fake: FakeCluster, 
         event = {"type": "Warning", "reason": "Failed", "message": message}
         event["lastTimestamp"] = f"2026-11-22T20:00:0{second}Z"
         meta = {"name": f"e{second}", "namespace": "default"}
-        about = {"kind": "Pod", "name": "pod-src", "namespace": "default"}
+        about = {"kind": "Pod", "name": "pod-src", "namespace": "default", "uid": uid}
         fake.store.create("events", {"metadata": meta, "involvedObject": about, **event})
-    make(api)
     with pytest.raises(ClusterError) as raised:
         wait(api)
     assert 'Back-off pulling image (Failed to pull image "kubetm/init": i/o timeout); replace it' in str(
@@ -126,10 +152,33 @@ def test_a_sandbox_that_fails_again_and_again(fake: FakeCluster, api: Api) -> No
 def test_a_controller_that_may_not_make_a_pod(fake: FakeCluster, api: Api) -> None:
     said = 'Error creating: pods "k8snet-probe-" is forbidden: exceeded quota: compute'
     event = {"reason": "FailedCreate", "message": said, "type": "Warning", "lastTimestamp": "x"}
-    fake.store.create("events", {"metadata": {"name": "e", "namespace": "default"}, **event})
+    about = {"kind": "ReplicaSet", "name": "web-5d8f7c", "namespace": "default"}
+    metadata = {"name": "e", "namespace": "default"}
+    fake.store.create("events", {"metadata": metadata, "involvedObject": about, **event})
     with pytest.raises(ClusterError) as raised:
-        wait(api)
+        wait(api, makers=["web"])
     assert str(raised.value) == f"no pod pod-src in namespace default: FailedCreate: {said}"
+    # Another's workload, in a namespace that was given.
+    with pytest.raises(CommandTimeout, match="in time: no pod pod-src; see "):
+        wait(api, seconds=0.3, makers=["we"])
+
+
+def test_the_events_of_an_earlier_pod_of_that_name_say_nothing(fake: FakeCluster, api: Api) -> None:
+    said = {"reason": "FailedMount", "message": "no such volume", "type": "Warning", "lastTimestamp": "x"}
+    about = {"kind": "Pod", "name": "pod-src", "namespace": "default", "uid": "an earlier one's"}
+    fake.store.create(
+        "events", {"metadata": {"name": "e", "namespace": "default"}, "involvedObject": about, **said}
+    )
+    fake.kubelet.let("pod-src", creating())
+    make(api)
+    turns: list[str] = []
+
+    def step(text: str) -> None:
+        turns.append(text)
+        if len(turns) > LATE:
+            fake.kubelet.let("pod-src", Running())
+
+    assert list(wait(api, progress=step)) == ["pod-src"]
 
 
 def test_a_deadline_says_the_last_state(fake: FakeCluster, api: Api) -> None:

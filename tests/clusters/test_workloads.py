@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ import yaml
 from pytest_k8snet.clusters.base import ClusterError
 from pytest_k8snet.clusters.images import AGNHOST, Images
 from pytest_k8snet.clusters.roles import Roles
-from pytest_k8snet.clusters.workloads import MADE_BY, Site, made, made_by, pods_expected
+from pytest_k8snet.clusters.workloads import (
+    MADE_BY,
+    NO_MESH_ANNOTATIONS,
+    NO_MESH_LABELS,
+    Site,
+    made,
+    made_by,
+    pods_expected,
+)
 from pytest_k8snet.manifests import Manifest, load
 
 ROLES = Roles(
@@ -61,7 +70,9 @@ def test_the_documents_pod_lands_on_the_real_node_in_our_namespace() -> None:
             "app.kubernetes.io/managed-by": "pytest-k8snet",
             "k8snet.dev/run": "run1",
             "k8snet.dev/part": "lab",
+            **NO_MESH_LABELS,
         },
+        "annotations": NO_MESH_ANNOTATIONS,
     }
     spec = body["spec"]
     assert spec["nodeSelector"] == {HOSTNAME: "w2"}
@@ -70,6 +81,19 @@ def test_the_documents_pod_lands_on_the_real_node_in_our_namespace() -> None:
     assert spec["containers"][0]["imagePullPolicy"] == "IfNotPresent"
     assert "affinity" not in spec
     assert "imagePullSecrets" not in spec
+
+
+def test_meshes_are_kept_out_of_the_pods_unless_a_manifest_wants_one() -> None:
+    template = made(DEPLOYMENT, SITE)["spec"]["template"]["metadata"]
+    assert template["labels"].items() >= NO_MESH_LABELS.items()
+    assert template["annotations"] == NO_MESH_ANNOTATIONS
+    body = copy.deepcopy(dict(DEPLOYMENT.body))
+    body["spec"]["template"]["metadata"]["labels"]["sidecar.istio.io/inject"] = "true"
+    body["spec"]["template"]["metadata"]["annotations"] = {"linkerd.io/inject": "enabled"}
+    wanted = made(replace(DEPLOYMENT, body=body), SITE)["spec"]["template"]["metadata"]
+    assert wanted["labels"]["sidecar.istio.io/inject"] == "true"
+    assert wanted["annotations"]["linkerd.io/inject"] == "enabled"
+    assert "annotations" not in made(bundled("svc-nodeport.yaml"), SITE)["metadata"]
 
 
 def test_images_and_pull_secrets_go_into_every_container() -> None:

@@ -140,6 +140,40 @@ def test_icmp_is_read_where_its_type_and_code_are_there(content: bytes, icmp: tu
     assert one(ETHER / wire.IPv6(nh=1) / content).icmp is None
 
 
+@pytest.mark.parametrize("type", [3, 11])
+def test_what_an_icmp_error_quotes(type: int) -> None:
+    """A router quotes the header and eight bytes of what it dropped (RFC 792), often more (RFC 1812)."""
+    dropped = wire.IP(src=CLIENT[0], dst=SERVER[0], proto=4, len=1500) / b"\x45\x00\x05\xc8\x00\x00\x00\x00"
+    quoted = one(
+        ETHER / wire.IP(src="10.0.0.1", proto=1) / bytes([type, 4, 0, 0, 0, 0, 5, 120]) / dropped
+    ).quoted
+    assert quoted is not None
+    assert (str(quoted.src), str(quoted.dst), quoted.protocol, quoted.length) == (
+        CLIENT[0],
+        SERVER[0],
+        4,
+        1500,
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x03\x04", b"\x03\x04" + bytes(6), b"\x03\x04" + bytes(6) + b"\x45\x00"]
+)
+def test_an_icmp_error_that_quotes_nothing_readable(content: bytes) -> None:
+    packet = one(ETHER / wire.IP(proto=1) / content)
+    assert (packet.icmp, packet.quoted) == ((3, 4), None)
+
+
+def test_an_echo_quotes_nothing() -> None:
+    inner = bytes(wire.IP(src=CLIENT[0], dst=SERVER[0]))
+    assert one(ETHER / wire.IP(proto=1) / (b"\x08" + bytes(7) + inner)).quoted is None
+    assert one(ETHER / wire.IPv6(nh=58) / (b"\x80" + bytes(7) + inner)).quoted is None
+    inner = bytes(wire.IPv6(src="fd00::1", dst="fd00::2"))
+    quoted = one(ETHER / wire.IPv6(nh=58) / (b"\x02" + bytes(7) + inner)).quoted
+    assert quoted is not None
+    assert str(quoted.dst) == "fd00::2"
+
+
 def test_arp_inside_vxlan_leaves_the_outer_packet() -> None:
     frame = ETHER / IP(dst=OUTER[1]) / wire.UDP(dport=4789) / wire.VXLAN(flags="Instance") / ETHER
     packet = one(frame / wire.ARP())

@@ -22,7 +22,7 @@ from pytest_k8snet.clusters.bundle import Recording, load_bundle
 from pytest_k8snet.clusters.records import Record
 from pytest_k8snet.evidence.sandboxes import Container
 from tests.fakeapi import rules, runtimes
-from tests.fakeapi.execution import Output
+from tests.fakeapi.execution import Exec, Output
 from tests.fakeapi.shells import Program, Shell
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class LabAnswers:
 
     For one run at a time. ``unknown`` lists the questions that had no answer; each was answered with exit
     status 1. ``instead`` is what a test would have a program say: by place ("k8s-node2",
-    "pod/pod-src/container") and name.
+    "pod/pod-src/container") and name; a function is given the process. ``absent``: programs that are nowhere.
     """
 
     def __init__(self, fake: FakeCluster) -> None:
@@ -58,13 +58,16 @@ class LabAnswers:
         self._asked = ""  #: the lab of the last request
         self._killed = False
         self.unknown: list[str] = []
-        self.instead: dict[tuple[str, str], Output] = {}
+        self.instead: dict[tuple[str, str], Output | Callable[[Exec], Output]] = {}
+        self.absent: set[str] = set()
         for pod, address in _addresses(self._recordings.values(), "pods"):
             fake.kubelet.address(pod, address)
         fake.services.addresses.update(_addresses(self._recordings.values(), "services"))
         fake.on_exec(Shell(fake.processes, self._has, self._run))
 
     def _has(self, program: Program, name: str) -> bool:
+        if name in self.absent:
+            return False
         if self._where(program).startswith("pod/"):
             return name in ("sh", "cat", "curl")
         if name in ("docker", "crictl"):
@@ -74,7 +77,8 @@ class LabAnswers:
     def _run(self, program: Program) -> Output:
         argv, where = program.argv, self._where(program)
         if (where, argv[0]) in self.instead:
-            return self.instead[(where, argv[0])]
+            said = self.instead[(where, argv[0])]
+            return said if isinstance(said, Output) else said(program.call)
         match argv[0]:
             case "tcpdump":
                 return self._capture(program)

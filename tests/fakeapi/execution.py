@@ -148,8 +148,10 @@ class Processes:
         with self._lock:
             self.started.append(call)
             self._threads.append(thread)
-        # An empty message comes first, so that the client knows that the stream is there.
-        call.channels.send(STDOUT, b"")
+        # An empty message comes first, so that the client knows that the stream is there. The process runs
+        # also where the client is gone already.
+        with contextlib.suppress(OSError):
+            call.channels.send(STDOUT, b"")
         thread.start()
         call.listen()
 

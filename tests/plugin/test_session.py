@@ -185,8 +185,9 @@ def test_header(pytester: pytest.Pytester, my_lab: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("place", ["fixture", "test"])
-def test_an_interrupt_closes_the_cluster(pytester: pytest.Pytester, place: str) -> None:
+def test_an_interrupt_closes_the_cluster(pytester: pytest.Pytester, place: str, sent: signal.Signals) -> None:
     pytester.makeconftest(stand_in.CONFTEST)
     lab = pytester.mkdir("my_lab")
     waits = "open('waiting', 'w'); import time; time.sleep(30)"
@@ -209,7 +210,7 @@ def test_slow(slow, judge): {waits}
         deadline = time.monotonic() + 20
         while not (pytester.path / "waiting").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         output, _ = process.communicate(timeout=20)
     finally:
         process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,10 +51,17 @@ def test_a_whole_capture(cluster: FakeCluster, waited: list[float]) -> None:
 def test_what_tcpdump_is_asked(cluster: FakeCluster) -> None:
     point, _ = capture(cluster)
     assert point.run.command == (
-        "tcpdump -i eth1 -nn -U --immediate-mode -s 0 -Z root -w - 'ip proto 4 or udp port 4789 or icmp or "
-        "(ip[6:2] & 0x1fff != 0) or (tcp and (port 8080))'"
+        "tcpdump -i eth1 -p -B 16384 -nn -U --immediate-mode -s 0 -Z root -w - "
+        "'ip proto 4 or udp port 4789 or icmp or (ip[6:2] & 0x1fff != 0) or (tcp and (port 8080))'"
     )
     assert "(port 8080 or port 31080)" in flow_filter((31080, 8080, 31080))
+    assert flow_filter((8080,), 6) == f"(icmp6 and ip6[40] < 128) or ip6 proto 44 or {flow_filter((8080,))}"
+
+
+def test_the_reference_network_is_asked_without_what_real_clusters_need(cluster: FakeCluster) -> None:
+    """Its machines are small, and nobody else sends anything there."""
+    cluster.info = replace(cluster.info, reference=True)
+    assert capture(cluster)[0].run.command.startswith("tcpdump -i eth1 -nn -U")
 
 
 def test_drops_are_for_claims_to_judge(cluster: FakeCluster) -> None:

@@ -69,6 +69,18 @@ def test_where_nothing_holds_calicos_address_the_internal_ip_counts(cluster: Fak
     assert uplink(cluster).get().interface == "eth1"
 
 
+def test_a_node_of_two_families_counts_by_that_of_the_services(cluster: FakeCluster) -> None:
+    annotate(
+        cluster, **{CALICO_ADDRESS: "192.168.219.22/24", "projectcalico.org/IPv6Address": "fd00:219::22/64"}
+    )
+    two = link(3, "eth1", "192.168.219.22", 24)
+    two["addr_info"] = [*two["addr_info"], *link(3, "eth1", "fd00:219::22", 64)["addr_info"]]
+    cluster.say(NODE, "ip -j -d addr", says(json.dumps([two])))
+    assert uplink(cluster).get().ip == ip_address("192.168.219.22")
+    services = IPv6Network("fd00:10:96::/112")
+    assert uplink(cluster, service_cidr=services).get() == Uplink("eth1", ip_address("fd00:219::22"), 1500)
+
+
 def test_an_uplink_that_is_named_counts_alone(cluster: FakeCluster) -> None:
     annotate(cluster, **{CALICO_ADDRESS: "10.0.2.15/24"})
     assert uplink(cluster, uplink="eth1").get() == Uplink("eth1", ip_address("192.168.219.22"), 1500)
@@ -103,6 +115,46 @@ def test_an_uplink_that_cant_be_found(
 def test_a_node_that_the_api_does_not_list(cluster: FakeCluster) -> None:
     cluster.objects["nodes"] = b'{"items": []}'
     assert uplink(cluster).failure == "the API lists no node k8s-node1"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("lo", None), ("dummy0", "dummy")])
+def test_an_address_that_no_packet_leaves_by_is_no_uplink(
+    cluster: FakeCluster, name: str, kind: str | None
+) -> None:
+    """A node that is reached by several uplinks (BGP down to the host) has its address on none of them."""
+    held = link(9, name, "192.168.219.22", 32) | ({"linkinfo": {"info_kind": kind}} if kind else {})
+    cluster.say(NODE, "ip -j -d addr", says(json.dumps([held, link(3, "eth1", "10.1.1.2", 31)])))
+    found = uplink(cluster)
+    assert found.failure == f"k8s-node1 has its address 192.168.219.22 on {name}, which no packet leaves by"
+    assert "k8snet_uplink" in found.advice
+    assert uplink(cluster, uplink=name).get().interface == name
+    assert uplink(cluster, uplink="eth1").get().interface == "eth1"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [
+        ('Option "-j" is unknown, try "ip -help".\n', 'Option "-j" is unknown, try "ip -help".'),
+        ("ip: invalid option -- 'j'\nBusyBox v1.36.1 () multi-call binary.\n", "BusyBox v1.36.1 ()"),
+    ],
+)
+def test_an_ip_without_json_is_named(cluster: FakeCluster, stderr: str, said: str) -> None:
+    """CentOS 7 has iproute 4.11, Alpine has BusyBox's."""
+    cluster.say(NODE, "ip -j -d addr", says("", stderr, 255))
+    found = uplink(cluster)
+    assert found.failure.startswith(f"the ip of k8s-node1 prints no JSON (-j): {said}")
+    assert "iproute2 5.0" in found.advice
+    assert "--k8snet-node-access probe" in found.advice
+
+
+def test_rules_of_an_ipv6_cluster(cluster: FakeCluster) -> None:
+    cluster.say(NODE, "ip6tables-save", says(sample("ip6tables-save.txt")))
+    cluster.say(NODE, "ip6tables-(legacy|nft)-save", says("", "not found\n", 127))
+    intent = Intent(service_cidr=IPv6Network("fd00:10:96::/112"))
+    rules = observe_node(cluster, cluster.nodes[NODE], intent).rules
+    assert rules.command == "ip6tables-save"
+    assert rules.get().version == 6
+    assert cluster.ran("iptables") == []
 
 
 def test_rules_of_the_plain_command(cluster: FakeCluster) -> None:

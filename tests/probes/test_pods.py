@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from pytest_k8snet.clusters.base import ClusterError
 from pytest_k8snet.evidence.errors import ParseError
+from pytest_k8snet.evidence.objects import Pod
 from pytest_k8snet.evidence.observations import PodEvidence
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.probes import labs, restarts
 from pytest_k8snet.probes.oci import documents, read_all
+from pytest_k8snet.probes.pods import pod_address
 from pytest_k8snet.probes.restarts import restart_container
 from tests.clusters.fake import FakeCluster, says
 from tests.probes.network import PAUSE, SRC, configuration, network, node_addresses, pod_addresses, states
@@ -225,3 +229,12 @@ def test_a_restart_that_could_not_be_observed(
 def test_a_restart_of_no_pod(cluster: FakeCluster) -> None:
     with pytest.raises(ClusterError, match="no pod pod-gone"):
         restart_container(cluster, INTENT, pod="pod-gone")
+
+
+def test_a_pod_is_asked_by_its_address_of_the_family_that_is_asked() -> None:
+    pod = Pod(
+        "pod-dest", "default", "uid", "k8s-node1", (ip_address("20.1.1.1"), ip_address("fd00::1")), True
+    )
+    assert str(pod_address(pod)) == "20.1.1.1"
+    assert str(pod_address(pod, ip_address("fd00:10:96::a"))) == "fd00::1"
+    assert str(pod_address(replace(pod, ips=pod.ips[:1]), ip_address("fd00:10:96::a"))) == "20.1.1.1"

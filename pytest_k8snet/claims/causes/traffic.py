@@ -19,7 +19,7 @@ from pytest_k8snet.claims.diagnosis import cause
 from pytest_k8snet.claims.flow import ttl_change
 from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.claims.matchers import describe
-from pytest_k8snet.claims.mtu import OVERHEAD
+from pytest_k8snet.claims.mtu import overhead
 from pytest_k8snet.claims.path import encapsulation, own_addresses, same_node
 from pytest_k8snet.evidence import netconf
 from pytest_k8snet.evidence.interfaces import Interface, named
@@ -164,12 +164,13 @@ def ttl_rewritten(lab: PodNetworkLab, intent: Intent) -> str | None:
 )
 def mtu_too_large(lab: PodNetworkLab, intent: Intent) -> str | None:
     """The pods' MTU leaves no room for the envelope."""
-    overhead = OVERHEAD[encapsulation(intent, lab.source.node, lab.target.node)]
+    kind = encapsulation(intent, lab.source.node, lab.target.node)
     for pod, eth0 in _eth0s(lab):
         uplink = pod.node.uplink.get()
-        if eth0.mtu + overhead > uplink.mtu:
-            need = f"eth0 of {pod.pod.name} has MTU {eth0.mtu}, {eth0.mtu + overhead} with its envelope"
-            fits = f"{uplink.interface} of {pod.node.name} has {uplink.mtu}, so {uplink.mtu - overhead} fits"
+        added = overhead(kind, uplink.ip)
+        if eth0.mtu + added > uplink.mtu:
+            need = f"eth0 of {pod.pod.name} has MTU {eth0.mtu}, {eth0.mtu + added} with its envelope"
+            fits = f"{uplink.interface} of {pod.node.name} has {uplink.mtu}, so {uplink.mtu - added} fits"
             return f"{need}; {fits}"
     return None
 

@@ -42,7 +42,9 @@ class IPTables(ProxyMode):
         chains = self.names(service)
         name = f"{' or '.join(chains)} of {service.namespace}/{service.name}"
         if not any(chain in nat for chain in chains):
-            return f"{node.name}'s nat table has no chain {name}"
+            others = any(chain.startswith("KUBE-S") for chain in nat)
+            hint = "" if others else ", and nothing else of kube-proxy's: does eBPF stand in for it?"
+            return f"{node.name}'s nat table has no chain {name}{hint}"
         jumps = {rule.target.name for chain in nat.values() for rule in chain.rules if rule.target}
         if not jumps.intersection(chains):
             return f"no rule of {node.name}'s nat table jumps to {name}"

@@ -46,6 +46,9 @@ class Connection:
         self._configuration = configuration
         self._host: str = configuration.host
         self.endpoint = Endpoint(context, without_login(self._host), without_login(configuration.proxy or ""))
+        self.processes: set[Any] = (
+            set()
+        )  #: at the other ends of websockets that are open (execution.PodProcess)
         self._tls = self._tls_context()
         self._proxy = urlsplit(configuration.proxy or "")
         if self._proxy.username and not configuration.proxy_headers:

@@ -16,7 +16,8 @@ import select
 import shlex
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import MutableSet, Sequence
+from contextlib import suppress
 from typing import Any
 
 from websocket import ABNF, WebSocket, WebSocketException, WebSocketTimeoutException
@@ -24,15 +25,20 @@ from websocket import ABNF, WebSocket, WebSocketException, WebSocketTimeoutExcep
 from pytest_k8snet.clusters.api.backoff import Backoff
 from pytest_k8snet.clusters.api.client import TRY, Api, Query
 from pytest_k8snet.clusters.api.refusals import ApiRefused, ApiUnreachable, one_line, refused_by
-from pytest_k8snet.clusters.base import ClusterError, NodeUnreachable
+from pytest_k8snet.clusters.base import ClusterError, Deadline, NodeUnreachable
 from pytest_k8snet.clusters.remote import Access, Process
 
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 STDIN, STDOUT, STDERR, END, CLOSE = 0, 1, 2, 3, 255
 STDIN_FRAME = 2**14  #: bytes; a writable socket takes so many at once
 FRAMES_AT_ONCE = 256  #: that one pump takes in at most
-PING_AFTER = 20.0  #: seconds without a word from us: load balancers drop idle connections, often after 50
+#: Seconds without a word from us on a connection. Load balancers drop idle ones: HAProxy as kubeadm's guide
+#: to high availability has it after 20 (kubernetes/kubeadm docs/ha-considerations.md).
+PING_AFTER = 10.0
 STARTING = 15.0  #: seconds for the API server to reach the kubelet and that to start it
+#: Seconds of tries where there is no room or no way: a command's own, since its limit is seconds as well, and
+#: one that is to end another must be tried when all else is late.
+RETRYING = 15.0
 GOODBYE = 1.0  #: seconds at most to send a close frame
 
 #: There was no room or no server for it: nothing was started. Other answers may come after it was.
@@ -95,7 +101,7 @@ class PodAccess(Access):
             "stdout": True,
             "stderr": True,
         }
-        backoff = Backoff(self._api.deadline)
+        backoff = Backoff(Deadline(RETRYING))
         while True:
             try:
                 websocket = self._api.connection.websocket(
@@ -114,7 +120,8 @@ class PodAccess(Access):
                         f"{self.place}: {refused}", status=refused.status, reason=refused.reason
                     ) from None
             else:
-                return PodProcess(websocket, f"{self.place}: {shlex.join(argv)}", stdin)
+                what = f"{self.place}: {shlex.join(argv)}"
+                return PodProcess(websocket, what, stdin, together=self._api.connection.processes)
 
 
 class PodProcess(Process):
@@ -125,7 +132,9 @@ class PodProcess(Process):
     API server opens the websocket before it asks the node. What it raised once it raises again.
     """
 
-    def __init__(self, websocket: WebSocket, what: str, stdin: bytes) -> None:
+    def __init__(
+        self, websocket: WebSocket, what: str, stdin: bytes, *, together: MutableSet[PodProcess]
+    ) -> None:
         self.stdout = bytearray()
         self.stderr = bytearray()
         self._websocket: WebSocket | None = websocket
@@ -135,6 +144,9 @@ class PodProcess(Process):
         self._end = bytearray()
         self._failure: ClusterError = NodeUnreachable(f"{what}: we closed the connection before its end")
         self._spoke = time.monotonic()
+        #: Those of this server: whoever is pumped keeps all alive. While requests are made, no capture is.
+        self._together = together
+        together.add(self)
 
     def pump(self, timeout: float) -> None:
         websocket = self._websocket
@@ -164,6 +176,7 @@ class PodProcess(Process):
             raise self._failure from None
 
     def close(self) -> None:
+        self._together.discard(self)
         websocket, self._websocket = self._websocket, None
         if websocket is None:
             return
@@ -186,15 +199,25 @@ class PodProcess(Process):
                 if ready & ~select.POLLOUT:
                     return True
             else:
-                silent = PING_AFTER - (time.monotonic() - self._spoke)
-                if silent <= 0:
-                    websocket.ping()
-                    self._spoke = time.monotonic()
-                    continue
+                silent = min([each._kept_alive() for each in list(self._together)], default=PING_AFTER)
                 if self._wait(websocket, min(end - time.monotonic(), silent)):
                     return True
             if time.monotonic() >= end:
                 return False
+
+    def _kept_alive(self) -> float:
+        """Say a word where it is time to: seconds until it is again."""
+        silent = time.monotonic() - self._spoke
+        if self._websocket is None or self.exit_status is not None:
+            return PING_AFTER
+        if silent < PING_AFTER:
+            return PING_AFTER - silent
+        # That it is broken is told by its own pump.
+        with suppress(WebSocketException, OSError, ValueError):
+            self._websocket.settimeout(GOODBYE)
+            self._websocket.ping()
+        self._spoke = time.monotonic()
+        return PING_AFTER
 
     def _send_input(self, websocket: WebSocket) -> None:
         websocket.settimeout(TRY)

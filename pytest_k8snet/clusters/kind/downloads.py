@@ -76,7 +76,7 @@ def kind(options: KindOptions, progress: Callable[[str], None]) -> Path:
     if found is not None:
         return found
     pinned = pins()
-    chip = architecture()
+    chip = pinned_for()
     return download(
         pinned.kind_url.format(version=pinned.kind, architecture=chip),
         pinned.kind_sha256[chip],
@@ -103,6 +103,16 @@ def version_of(kind: Path) -> str:
     if result.exit_status or not found:
         raise ClusterError(f"`{kind} --version` says no version of kind but {said[:80]!r}")
     return found[1]
+
+
+def pinned_for() -> str:
+    """The architecture of the kind that can be downloaded for this machine. Raises ClusterError for none."""
+    if platform.system() != "Linux":
+        raise ClusterError(
+            f"kind is pinned for Linux, and this machine runs {platform.system()}: install kind"
+            " (https://kind.sigs.k8s.io/docs/user/quick-start) and put it on PATH"
+        )
+    return architecture()
 
 
 def architecture() -> str:

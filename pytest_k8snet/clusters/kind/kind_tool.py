@@ -33,6 +33,12 @@ exec {kind} "$@"
 """
 #: kind's steps: " • Preparing nodes 📦 📦 📦  ..." on a pipe, "✓" and "✗" when they end.
 _STEP = re.compile(r"^ [•✓✗] (.*?)[^\w)]*$")
+#: Lines of a failed command that give no reason: a hint of docker's, the frames of a stack of kubeadm's.
+_NO_REASON = re.compile(
+    r"--help|^To see the stack trace|\.(go|s):\d+|^(runtime|main|k8s\.io|github\.com)[./]"
+)
+#: A command in kind's words that has more than a line can take.
+_COMMAND = re.compile(r'command "((?:\S+ ){3}\S+) [^"]{60,}"')
 _ADVICE = (
     (r"failed to pull image", "`docker pull` or `docker load` it, or name another with --kind-image"),
     (r"port is already allocated|address already in use", "end what holds that port"),
@@ -145,10 +151,11 @@ class Kind:
 
 
 def in_one_line(said: str) -> str:
-    """The reason among kind's words: its ERROR, and the last line of the command that failed.
+    """The reason among kind's words: its ERROR, and what the command that failed said of it.
 
     kind prints "ERROR: failed to ...: command "docker ..." failed with error: exit status 1", then "Command
-    Output: ..." of many lines.
+    Output: ..." of many lines, of which the last ones need not say why: docker's ends with a hint, kubeadm's
+    with where it was in its code.
     """
     lines = [line.strip() for line in said.splitlines()]
     at = next((number for number, line in enumerate(lines) if line.startswith("ERROR:")), None)
@@ -160,7 +167,10 @@ def in_one_line(said: str) -> str:
         (number for number, line in enumerate(output) if line.startswith("Stack Trace:")), len(output)
     )
     output = [line for line in output[:stop] if line]
-    return f"{error}: {output[-1]}" if output else error
+    output = [line for line in output if not _NO_REASON.search(line)] or output
+    reasons = [line for line in output if re.search(r"\berror\b", line, re.IGNORECASE)] or output
+    error = _COMMAND.sub(r'command "\1 ..."', error)
+    return f"{error}: {reasons[-1]}" if output else error
 
 
 class _Listener:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from pytest_k8snet.clusters import heartbeat
 from pytest_k8snet.clusters.base import ClusterError
 from pytest_k8snet.clusters.docker import RUN_LABEL
 from pytest_k8snet.clusters.kind.config import marked
+from pytest_k8snet.clusters.kind.daemon import CLUSTER_LABEL as KINDS_LABEL
 from pytest_k8snet.clusters.kind.daemon import docker, inspected, node_containers
 from pytest_k8snet.clusters.kind.host import Route
 from pytest_k8snet.evidence.interfaces import parse_addresses
@@ -70,8 +72,11 @@ class Underlay:
 
     @property
     def removal(self) -> str:
-        """The commands that remove a kept cluster."""
-        return f"kind delete cluster --name {self.cluster} && docker network rm {self.name}"
+        """The commands that remove a kept cluster. A kind that was downloaded is not on PATH."""
+        nodes = f"kind delete cluster --name {self.cluster}"
+        if shutil.which("kind") is None:
+            nodes = f"docker rm -f -v $(docker ps -aq --filter label={KINDS_LABEL}={self.cluster})"
+        return f"{nodes} && docker network rm {self.name}"
 
 
 def taken(routes: Iterable[Route], ranges: Iterable[IPv4Network]) -> list[IPv4Network]:

@@ -49,7 +49,7 @@ def _pull(image: str, deadline: Deadline, advice: str) -> None:
         pulled = call(["docker", "pull", "--quiet", image], timeout=deadline.left)
         why = complaint(pulled.stderr) if pulled.exit_status else ""
     except CommandTimeout as error:
-        why = str(error)
+        why = f"{error} (--k8snet-timeout)"
     if why:
         raise ClusterError(
             f"image {image} is not on this machine and can't be pulled: {why}; `docker pull {image}` or"

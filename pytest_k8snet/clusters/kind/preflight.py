@@ -40,6 +40,12 @@ _PROXY_NEEDS: Mapping[str, tuple[str, tuple[int, int], str]] = {
     "nftables": ("nf_tables", (1, 31), "0.23.0"),
 }
 CALICO_WITH_NFTABLES = (3, 29)
+#: From a Kubernetes on: the oldest kind that can copy images into its nodes. They have containerd 2 then, and
+#: the fourth version of its configuration (kind: pkg/cluster/nodeutils/util.go, parseSnapshotter).
+_OLDEST_KIND = (((1, 33), "0.27.0"), ((1, 36), "0.32.0"))
+ROOTLESS_KUBERNETES = (1, 22)  #: kind: pkg/cluster/internal/kubeadm/config.go, Config
+#: Of the machine that runs pytest: a daemon there may listen on TCP as well.
+_LOOPBACK = re.compile(r"tcp://(?:localhost|127\.[\d.]+|\[::1\])(?::\d+)?/?")
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,12 @@ class Daemon:
 
     @property
     def here(self) -> bool:
-        """Its containers run on the kernel that we see: no other machine, no Docker Desktop's."""
-        return self.info.get("KernelVersion") == os.uname().release and not _elsewhere()
+        """Its containers run on the kernel that we see: not in a virtual machine, as Docker Desktop's do."""
+        return self.info.get("KernelVersion") == os.uname().release
+
+    @property
+    def rootless(self) -> bool:
+        return "name=rootless" in (self.info.get("SecurityOptions") or ())
 
 
 def findings(
@@ -78,7 +88,13 @@ def findings(
         return [*found, *_of_kernel(host, intent)]
     try:
         daemon = Daemon(json.loads(docker("info", "--format", "{{json .}}")))
-        here = daemon.here
+        elsewhere = _another_machine()
+        if elsewhere:
+            found.append(
+                f"Docker: {elsewhere} is another machine, and kind's API server answers on that machine's own"
+                " loopback only: run pytest there, or use this machine's Docker (DOCKER_HOST, docker context)"
+            )
+        here = daemon.here and not elsewhere
         if here:
             found += _of_kernel(host, intent)
             found += _of_room(daemon, host, wanted)
@@ -88,6 +104,7 @@ def findings(
             found.append("Docker: it runs Windows containers; kind's nodes are Linux")
         if wanted is not None:
             found += _of_cgroups(daemon, wanted)
+            found += _of_rootless(daemon, wanted)
         found += _of_name(asked.kind.name)
         found += _of_ranges(intent, list(routes()) if here else [])
     except (ClusterError, ValueError) as error:
@@ -136,7 +153,7 @@ def _kind(asked: Asked) -> tuple[str, list[str]]:
     found = downloads.kind_at_hand(asked.kind)
     try:
         if found is None:
-            downloads.architecture()
+            downloads.pinned_for()
             return pins().kind, []
         return (downloads.version_of(found), []) if os.access(found, os.X_OK) else ("", [])
     except ClusterError as error:
@@ -145,13 +162,15 @@ def _kind(asked: Asked) -> tuple[str, list[str]]:
 
 def _of_versions(wanted: Versions, kind: str, intent: Intent) -> Iterator[str]:
     module, kubernetes, oldest = _PROXY_NEEDS[intent.proxy_mode]
+    has, what = wanted.kubernetes, f" with --k8snet-proxy-mode {intent.proxy_mode}" if module else ""
+    for first, needed in _OLDEST_KIND:
+        if has and has >= first and number(needed) > number(oldest):
+            oldest, what = needed, f" for Kubernetes {_dotted(has)} of {_short(wanted.node_image)}"
     if kind and number(kind) < number(oldest):
-        what = f" with --k8snet-proxy-mode {intent.proxy_mode}" if module else ""
         yield (
             f"kind {kind} is too old{what}: {oldest} is the oldest; take it off PATH and {pins().kind} is"
             " downloaded, or name another with --kind-bin"
         )
-    has = wanted.kubernetes
     if has and has < kubernetes:
         yield (
             f"--k8snet-proxy-mode {intent.proxy_mode} needs Kubernetes {_dotted(kubernetes)}, and"
@@ -235,6 +254,15 @@ def _of_cgroups(daemon: Daemon, wanted: Versions) -> Iterator[str]:
         )
 
 
+def _of_rootless(daemon: Daemon, wanted: Versions) -> Iterator[str]:
+    if daemon.rootless and wanted.kubernetes and wanted.kubernetes < ROOTLESS_KUBERNETES:
+        yield (
+            f"Docker runs rootless, and kind brings up no Kubernetes {_dotted(wanted.kubernetes)} there:"
+            f" {_dotted(ROOTLESS_KUBERNETES)} is the oldest; name an image with --kind-image, or use a Docker"
+            " that runs as root"
+        )
+
+
 def _of_name(cluster: str) -> Iterator[str]:
     nodes = inspected("container", *node_containers(cluster))
     networks = [each for each in network.ours() if each.cluster == cluster]
@@ -247,7 +275,10 @@ def _of_name(cluster: str) -> Iterator[str]:
             )
             return
         if not underlay.abandoned:
-            yield (f"--cluster-name: {cluster} is that of a run under way ({underlay.owner}): choose another")
+            yield (
+                f"--cluster-name: {cluster} is that of a run under way ({underlay.owner}): choose another, or"
+                f" remove it with `{underlay.removal}` where you know that the run is over"
+            )
             return
     runs = {underlay.run for underlay in networks}
     strangers = [each["Name"].lstrip("/") for each in nodes if marked(each) not in runs]
@@ -273,15 +304,16 @@ def _of_ranges(intent: Intent, routes: Sequence[Route]) -> Iterator[str]:
                 yield f"--k8snet-{what}: {wanted} overlaps {by} ({other}): choose another range"
 
 
-def _elsewhere() -> bool:
-    """DOCKER_HOST or the context name a daemon that is reached over a network."""
+def _another_machine() -> str:
+    """What DOCKER_HOST or the context names, where that daemon is reached over a network; else ""."""
     host = os.environ.get("DOCKER_HOST") or ""
     if not host:
         try:
             host = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip()
         except ClusterError:
-            return False  # no contexts before Docker 19.03
-    return not host.startswith(("unix://", "fd://", "npipe://", "/"))
+            return ""  # no contexts before Docker 19.03
+    local = host.startswith(("unix://", "fd://", "npipe://", "/")) or _LOOPBACK.fullmatch(host)
+    return "" if local else host
 
 
 def _dotted(version: tuple[int, int]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pytest_k8snet.clusters.api.client import Api
 from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.clusters.base import ClusterError, Deadline, Node
-from pytest_k8snet.clusters.docker import CaptureContainer, access
+from pytest_k8snet.clusters.docker import CaptureContainer, access, remove_leftovers
 from pytest_k8snet.clusters.kind import (
     calico,
     config,
@@ -192,6 +192,10 @@ def _underlay(kind: Kind, run: str, intent: Intent, *, keep: bool) -> network.Un
         try:
             return network.create(kind.name, run, subnet, kubeconfig=kind.kubeconfig, keep=keep)
         except ClusterError as error:
+            if "already exists" in str(error):
+                raise ClusterError(
+                    f"--cluster-name: another run takes {kind.name} at this moment: choose another name"
+                ) from None
             # "Pool overlaps with other one on this address space": another run was faster.
             if last or "overlaps" not in str(error):
                 raise
@@ -237,12 +241,14 @@ def _reach(cluster: KubernetesCluster, deadline: Deadline) -> Mapping[str, Node]
             run_id=cluster.tape.run_id,
             progress=cluster.progress,
         )
-        nodes[name] = ToolNode(cluster, name, here=access(name), tools=tools)
+        nodes[name] = node = ToolNode(cluster, name, here=access(name), tools=tools)
+        cluster.ending.callback(node.close)
     return nodes
 
 
 def _sweep(binary: Path, progress: Progress) -> None:
     """Remove what killed runs left, whatever their clusters' names. Raises ClusterError, one line."""
+    remove_leftovers()
     for underlay in network.ours():
         if not underlay.abandoned:
             continue
@@ -250,7 +256,10 @@ def _sweep(binary: Path, progress: Progress) -> None:
             f"removing kind cluster {underlay.cluster}, left by a run that was killed ({underlay.owner})"
         )
         with tempfile.TemporaryDirectory(prefix="k8snet-kind-") as folder:
-            kind = Kind(underlay.cluster, binary, Path(folder), underlay.kubeconfig)
+            kubeconfig = underlay.kubeconfig
+            if not kubeconfig.exists():  # kind would make its folder anew, to lock it
+                kubeconfig = Path(folder) / "kubeconfig"
+            kind = Kind(underlay.cluster, binary, Path(folder), kubeconfig)
             _remove(kind, underlay)
         # It was the dead run's, so it was not noted as made by this one.
         if underlay.kubeconfig.parent.parent.name == ".pytest-kind":

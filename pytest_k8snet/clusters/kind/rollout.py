@@ -27,6 +27,9 @@ _PODS = f"k8s-app in ({calico.NODE},{calico.CONTROLLERS})"
 TUNNELS = {"ipip": "tunl0", "vxlan": "vxlan.calico"}
 #: Seconds that `ip monitor` listens on a node, and so until a node is read again where nothing changed.
 LISTENING = 5
+#: On a node that had no network until now. They go up to five seconds after it is Ready, the period of
+#: kube-controller-manager (--node-monitor-period), and no pod of the labs comes to it until then.
+NEWCOMERS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/network-unavailable")
 
 
 def create(api: Api, bodies: Sequence[calico.Object], progress: Callable[[str], None]) -> None:
@@ -61,7 +64,7 @@ def wait(
         "/api/v1/nodes",
         lambda found: _all_ready(found, nodes),
         deadline=deadline,
-        what=f"nodes {', '.join(nodes)} Ready",
+        what=f"nodes {', '.join(nodes)} Ready and without the taints of new ones",
     )
     progress("waiting for routes between the nodes")
     blocks = (
@@ -158,7 +161,11 @@ def _last_words(api: Api, pod: Mapping[str, Any]) -> str:
 
 
 def _all_ready(found: Mapping[str, Mapping[str, Any]], nodes: Iterable[str]) -> bool | None:
-    return all(name in found and is_ready(found[name]) for name in nodes) or None
+    return all(name in found and is_ready(found[name]) and not _new(found[name]) for name in nodes) or None
+
+
+def _new(node: Mapping[str, Any]) -> bool:
+    return any(taint["key"] in NEWCOMERS for taint in node.get("spec", {}).get("taints") or ())
 
 
 def _blocks(
@@ -201,7 +208,8 @@ def _lacking(node: str, others: Mapping[str, Sequence[IPv4Network]], intent: Int
         return str(error)
     if tunnel is None or not tunnel.up or not tunnel.addresses:
         state = "is not there" if tunnel is None else "is down" if not tunnel.up else "has no address"
-        return f"{device} {state} (docker exec {node} ip addr show {device})"
+        needs = f": has the kernel that Docker runs on no {intent.tunnel}?" if tunnel is None else ""
+        return f"{device} {state}{needs} (docker exec {node} ip addr show {device})"
     # Within one subnet CrossSubnet needs no tunnel: the routes are then on the uplink.
     wanted = [device] if intent.encapsulation.endswith("always") else None
     for other, blocks in others.items():

@@ -190,6 +190,36 @@ def test_a_quiet_connection_is_kept_alive(execute: Exec, monkeypatch: pytest.Mon
     assert heard[0][0] == 0x89
 
 
+def test_a_capture_is_kept_alive_while_requests_are_made(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody pumps it then."""
+    heard = threading.Event()
+
+    def capture(connection: socket.socket, request: bytes, over: threading.Event) -> None:
+        connection.sendall(upgraded(request))
+        if connection.recv(100)[0] == 0x89:
+            heard.set()
+        connection.recv(100)
+
+    def asked(connection: socket.socket, request: bytes, over: threading.Event) -> None:
+        connection.sendall(upgraded(request))
+        heard.wait(10)
+        connection.sendall(ended())
+        connection.recv(100)
+
+    api, _ = connect(capture, asked)
+    place = PodAccess(api, "lab", "pod-src", "container")
+    captures = place.start(["tcpdump"])
+    monkeypatch.setattr(execution, "PING_AFTER", 0.05)
+    request = place.start(["curl"])
+    assert finish(request)[0] == 0
+    assert heard.is_set()
+    for process in (request, captures):
+        process.close()
+    assert api.connection.processes == set()
+
+
 @pytest.mark.parametrize(
     ("last", "said"),
     [
@@ -316,8 +346,17 @@ def test_a_redirect_is_not_followed_with_our_login(execute: Exec) -> None:
         execute(http(b"", 302, Location="http://elsewhere.invalid/"))
 
 
-def test_a_server_that_is_gone(connect: Connect, pauses: list[float]) -> None:
-    api, server = connect(http({}), seconds=0.1)
+def test_a_busy_server_is_asked_again_when_all_else_is_late(connect: Connect) -> None:
+    api, server = connect(refused(503, "x", "y"), websocket(ended()), seconds=0)
+    PodAccess(api, "lab", "pod-src", "container").start(["true"]).close()
+    assert len(server.requests) == 2
+
+
+def test_a_server_that_is_gone(
+    connect: Connect, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "RETRYING", 0.1)
+    api, server = connect(http({}), seconds=600)
     server.close()
     with pytest.raises(ApiUnreachable, match=f"{api.server} can't be reached: Connection refused"):
         PodAccess(api, "lab", "pod-src", "container").start(["true"])

@@ -99,6 +99,33 @@ def test_the_reason_in_kinds_own_words(machine: Machine, kind: Kind) -> None:
         ),
         ("panic: something\n\n", "panic: something"),
         ("", "it said nothing"),
+        (
+            'ERROR: failed to create cluster: command "docker run --name demo-worker --hostname demo-worker'
+            ' --label io.x-k8s.kind.role=worker --privileged kindest/node:v1" failed with error: exit status'
+            " 125\n"
+            "Command Output: 0123456789ab\n"
+            "docker: Error response from daemon: no space left on device.\n"
+            "\n"
+            "Run 'docker run --help' for more information\n",
+            'failed to create cluster: command "docker run --name demo-worker ..." failed with error: exit'
+            " status 125: docker: Error response from daemon: no space left on device.",
+        ),
+        (
+            "ERROR: failed to create cluster: failed to init node with kubeadm: exit status 1\n"
+            "Command Output: I1122 10:00:00.000000 initconfiguration.go:261] loading configuration\n"
+            "couldn't initialize a Kubernetes cluster\n"
+            "k8s.io/kubernetes/cmd/kubeadm/app/cmd/phases/init.runWaitControlPlanePhase\n"
+            "\tcmd/kubeadm/app/cmd/phases/init/waitcontrolplane.go:112\n"
+            "error execution phase wait-control-plane\n"
+            "k8s.io/kubernetes/cmd/kubeadm/app/cmd/phases/workflow.(*Runner).Run.func1\n"
+            "\tcmd/kubeadm/app/cmd/phases/workflow/runner.go:260\n"
+            "main.main\n"
+            "\tcmd/kubeadm/kubeadm.go:25\n"
+            "runtime.goexit\n"
+            "\t/usr/local/go/src/runtime/asm_amd64.s:1650\n",
+            "failed to create cluster: failed to init node with kubeadm: exit status 1: error execution phase"
+            " wait-control-plane",
+        ),
     ],
 )
 def test_in_one_line(said: str, line: str | None) -> None:

@@ -71,6 +71,14 @@ def test_a_kept_one() -> None:
     assert underlay.removal == "kind delete cluster --name demo && docker network rm kind-k8snet-demo"
 
 
+def test_a_kept_one_of_a_kind_that_was_downloaded(machine: Machine) -> None:
+    (machine.programs / "kind").unlink()
+    assert made().removal == (
+        "docker rm -f -v $(docker ps -aq --filter label=io.x-k8s.kind.cluster=demo)"
+        " && docker network rm kind-k8snet-demo"
+    )
+
+
 def test_the_name_comes_after_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Docker takes the default route from the first."""
     monkeypatch.setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "zoo")

@@ -64,7 +64,8 @@ def test_a_pull_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(node_images, "call", late)
     with pytest.raises(
-        ClusterError, match=r"^image c:1 is not .* docker pull c:1 did not end within 600 s; `"
+        ClusterError,
+        match=r"^image c:1 is not .* docker pull c:1 did not end within 600 s \(--k8snet-timeout\); `",
     ):
         node_images.pull(["c:1"], Deadline(20.0), lambda step: None, "")
 

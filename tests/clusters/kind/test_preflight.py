@@ -128,14 +128,57 @@ def test_memory(machine: Machine) -> None:
     assert only(found(machine)) == "2.0 GiB of memory are available, and three nodes with Calico take 3"
 
 
-def test_memory_of_a_daemon_elsewhere(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_a_daemon_in_a_virtual_machine(machine: Machine) -> None:
     """Nothing of this machine's kernel is judged then: the nodes don't share it."""
-    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+    with machine.changed() as daemon:
+        daemon["info"]["KernelVersion"] = "6.10.14-linuxkit"
     machine.file("proc/modules", "")
     assert found(machine, ens3="20.0.0.0/8") == []
     with machine.changed() as daemon:
         daemon["info"]["MemTotal"] = 2 << 30
     assert only(found(machine)) == "Docker has 2.0 GiB of memory, and three nodes with Calico take 3"
+
+
+@pytest.mark.parametrize(
+    "host", ["tcp://192.0.2.1:2375", "ssh://me@build", "tcp://docker:2375", "tcp://localhost.lan:2375"]
+)
+@pytest.mark.parametrize("context", [True, False])
+def test_a_daemon_on_another_machine(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, host: str, context: bool
+) -> None:
+    """Its kind publishes the API server there. This machine's kernel is not judged."""
+    if context:
+        real = tools.docker
+        monkeypatch.setattr(
+            tools, "docker", lambda daemon, argv: host if argv[0] == "context" else real(daemon, argv)
+        )
+    else:
+        monkeypatch.setenv("DOCKER_HOST", host)
+    machine.file("proc/modules", "")
+    assert only(found(machine, ens3="20.0.0.0/8")).startswith(
+        f"Docker: {host} is another machine, and kind's"
+    )
+
+
+@pytest.mark.parametrize(
+    "host", ["tcp://127.0.0.1:2375", "tcp://localhost:2376/", "tcp://[::1]:2375", "/run/d"]
+)
+def test_a_daemon_of_this_machine_on_tcp(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    assert found(machine) == []
+    machine.file("proc/modules", "")
+    assert "has no ipip" in only(found(machine))
+
+
+def test_docker_rootless(machine: Machine) -> None:
+    with machine.changed() as daemon:
+        daemon["info"]["SecurityOptions"] = ["name=seccomp,profile=builtin", "name=rootless", "name=cgroupns"]
+    assert found(machine) == []
+    assert only(found(machine, asked(profile="document"))).startswith(
+        "Docker runs rootless, and kind brings up no Kubernetes 1.20 there: 1.22 is the oldest;"
+    )
 
 
 @pytest.mark.parametrize(("free", "images", "needed"), [(5, [], 6), (3, [""], 4), (5, [""], 0)])
@@ -212,7 +255,9 @@ def test_the_name_of_a_cluster_of_the_users(machine: Machine) -> None:
 
 def test_the_name_of_a_run_under_way(machine: Machine) -> None:
     ours(machine)
-    assert "--cluster-name: demo is that of a run under way (process " in only(found(machine))
+    finding = only(found(machine))
+    assert "--cluster-name: demo is that of a run under way (process " in finding
+    assert "`kind delete cluster --name demo && docker network rm kind-k8snet-demo` where you know" in finding
 
 
 def test_the_name_of_a_kept_cluster(machine: Machine) -> None:
@@ -328,6 +373,40 @@ def test_an_old_kind(machine: Machine) -> None:
         daemon["kind"]["version"] = "kind version 0.17.0"
     assert only(found(machine)).startswith(
         "kind 0.17.0 is too old: 0.20.0 is the oldest; take it off PATH and"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "oldest"),
+    [
+        ("0.31.0", "kindest/node:v1.36.1", "0.32.0"),
+        ("0.32.0", "kindest/node:v1.36.1", ""),
+        ("0.26.0", "kindest/node:v1.33.4", "0.27.0"),
+        ("0.26.0", "kindest/node:v1.32.0", ""),
+    ],
+)
+def test_a_node_image_that_is_too_new_for_this_kind(
+    machine: Machine, kind: str, image: str, oldest: str
+) -> None:
+    """GitHub's runners, say, have a kind on PATH that is not the newest."""
+    with machine.changed() as daemon:
+        daemon["kind"]["version"] = f"kind version {kind}"
+        daemon["images"].append(image)
+    findings = found(machine, asked(kind_image=image))
+    if not oldest:
+        assert findings == []
+        return
+    kubernetes = ".".join(image.partition(":v")[2].split(".")[:2])
+    assert only(findings).startswith(
+        f"kind {kind} is too old for Kubernetes {kubernetes} of {image}: {oldest} is the oldest; take it off"
+    )
+
+
+def test_no_kind_for_another_system(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    (machine.programs / "kind").unlink()
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert only(found(machine)).startswith(
+        "kind is pinned for Linux, and this machine runs Darwin: install kind"
     )
 
 

@@ -17,6 +17,7 @@ from pytest_k8snet.clusters.kind import network, provider, rollout, versions
 from pytest_k8snet.clusters.kind.kind_tool import Kind
 from pytest_k8snet.clusters.kind.provider import KindKubernetes
 from pytest_k8snet.clusters.tape import MemoryTape
+from pytest_k8snet.clusters.toolbox import ToolNode
 from pytest_k8snet.intent import Intent
 from tests.clusters.kind import bench, tools
 from tests.clusters.kind.bench import CALICO, LABS, MANIFEST, NODES, given
@@ -95,6 +96,18 @@ def test_a_whole_run(machine: Machine, fake: FakeCluster, monkeypatch: pytest.Mo
     assert steps[-1] == ""
     cluster.close()
     assert not machine.calls("docker", "pull")
+
+
+def test_what_was_started_on_the_nodes_ends_with_the_cluster(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The containers of tools hold the nodes' namespaces, also where the nodes stay."""
+    closed: list[str] = []
+    monkeypatch.setattr(ToolNode, "close", lambda node: closed.append(node.name))
+    cluster = opened(kind_keep=True)
+    assert closed == []
+    cluster.close()
+    assert sorted(closed) == sorted(NODES)
 
 
 def test_kept(machine: Machine) -> None:
@@ -184,6 +197,20 @@ def test_another_run_takes_the_range_first(machine: Machine, monkeypatch: pytest
     created().close()
     refusals[0] = 3
     assert refused(machine).endswith("Pool overlaps with other one on this address space")
+
+
+def test_another_run_takes_the_name_first(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tools.network
+
+    def faster(daemon: Any, argv: list[str]) -> str:
+        if argv[0] == "create":
+            raise tools.Refusal(
+                "Error response from daemon: network with name kind-k8snet-demo already exists"
+            )
+        return real(daemon, argv)
+
+    monkeypatch.setattr(tools, "network", faster)
+    assert refused(machine) == "--cluster-name: another run takes demo at this moment: choose another name"
 
 
 def test_kind_fails(machine: Machine) -> None:
@@ -300,6 +327,23 @@ def test_leftovers_are_removed_first_and_said(machine: Machine) -> None:
         f" since {dead['since']})"
     )
     assert machine.left() == ["kind-k8snet-alive"]
+
+
+def test_a_leftover_whose_folder_is_gone(machine: Machine) -> None:
+    """kind makes the folder of a kubeconfig to lock it, and nobody would remove that."""
+    gone = machine.folder / "gone" / ".pytest-kind" / "old" / "kubeconfig"
+    labels = {
+        "io.pytest-k8snet.cluster": "old",
+        "io.pytest-k8snet.run": "1234",
+        "io.pytest-k8snet.owner": json.dumps(heartbeat.owner() | {"pid": 1, "start": "0"}),
+        "io.pytest-k8snet.kubeconfig": str(gone),
+    }
+    with machine.changed() as daemon:
+        daemon["networks"].append(tools.made_network("kind-k8snet-old", "192.168.219.0/24", labels))
+        daemon["containers"].append(tools.made_node("old", "control-plane", "/k8snet/1234"))
+    provider._sweep(machine.programs / "kind", lambda step: None)
+    assert machine.left() == []
+    assert not (machine.folder / "gone").exists()
 
 
 def test_another_cluster_under_a_leftovers_name_is_not_touched(machine: Machine) -> None:

@@ -86,6 +86,20 @@ def test_ready(api: Api, fake: FakeCluster) -> None:
     assert rolled_out(api) == steps  # what is there is not made again
 
 
+@pytest.mark.parametrize("key", ["not-ready", "network-unavailable"])
+def test_a_new_nodes_taints_go_after_it_is_ready(api: Api, fake: FakeCluster, key: str) -> None:
+    """With them a worker would be one that can't run the labs' pods, and whole labs would be skipped."""
+
+    def tainted(key: str) -> None:
+        taints = [{"key": key, "effect": "NoExecute"}]
+        fake.store.patch("nodes", "demo-worker", "", {"spec": {"taints": taints}})
+
+    tainted(f"node.kubernetes.io/{key}")
+    assert "nodes demo-control-plane, demo-worker, demo-worker2 Ready and without" in refused(api)
+    tainted("example.com/mine")
+    rolled_out(api)
+
+
 def test_a_tunnel_comes_while_it_is_listened_for(api: Api, machine: Machine) -> None:
     change(machine, "demo-worker", routes=[])
     rolled_out(api)
@@ -123,7 +137,8 @@ def test_an_object_that_the_api_refuses(api: Api, fake: FakeCluster) -> None:
     [
         (
             {"interfaces": {}},
-            "tunl0 is not there (docker exec demo-worker ip addr show tunl0) (--k8snet-timeout)",
+            "tunl0 is not there: has the kernel that Docker runs on no ipip?"
+            " (docker exec demo-worker ip addr show tunl0) (--k8snet-timeout)",
         ),
         ({"interfaces": {"tunl0": ""}}, "tunl0 has no address (docker exec demo-worker ip addr show tunl0)"),
         (

@@ -76,7 +76,10 @@ def docker(daemon: Json, argv: list[str]) -> str:
         "context": lambda: "unix:///var/run/docker.sock\n",
         "ps": lambda: "".join(f"{each['Name']}\n" for each in containers(daemon, rest)),
         "network": lambda: network(daemon, rest),
-        "container": lambda: inspect(daemon["containers"], rest[1:], "container"),
+        # None ended and stayed: containers of ours are removed when they end.
+        "container": lambda: (
+            "" if rest[0] == "ls" else inspect(daemon["containers"], rest[1:], "container")
+        ),
         "image": lambda: image(daemon, rest[-1]),
         "pull": lambda: pull(daemon, rest[-1]),
         "save": lambda: save(rest),
@@ -223,6 +226,7 @@ def kind(daemon: Json, argv: list[str]) -> str:
     assert argv[0] == "delete", argv
     if told["delete"]:
         raise Refusal(told["delete"])
+    Path(flags["kubeconfig"]).parent.mkdir(parents=True, exist_ok=True)  # to lock it
     for each in [each["Name"] for each in daemon["containers"]]:
         if each.startswith(flags["name"] + "-"):
             remove(daemon, each)
