@@ -77,9 +77,7 @@ def docker(daemon: Json, argv: list[str]) -> str:
         "ps": lambda: "".join(f"{each['Name']}\n" for each in containers(daemon, rest)),
         "network": lambda: network(daemon, rest),
         # None ended and stayed: containers of ours are removed when they end.
-        "container": lambda: (
-            "" if rest[0] == "ls" else inspect(daemon["containers"], rest[1:], "container")
-        ),
+        "container": lambda: "" if rest[0] == "ls" else inspect(daemon["containers"], rest[1:], "container"),
         "image": lambda: image(daemon, rest[-1]),
         "pull": lambda: pull(daemon, rest[-1]),
         "save": lambda: save(rest),
