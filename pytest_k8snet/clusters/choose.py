@@ -125,7 +125,7 @@ def problems(provider: str, kernel: str, asked: Asked, intent: Intent) -> list[s
 
             return kind.preflight(asked, intent)
         if provider == "kubeconfig":
-            from pytest_k8snet.clusters import kubeconfig
+            from pytest_k8snet.clusters.kube import kubeconfig
 
             return kubeconfig.preflight(asked, intent)
     except ClusterError as error:
@@ -178,7 +178,7 @@ def open_cluster(
 
             cluster = kind.open_cluster(tape=tape, intent=intent, asked=asked, progress=progress, join=shared)
         elif provider == "kubeconfig":
-            from pytest_k8snet.clusters import kubeconfig
+            from pytest_k8snet.clusters.kube import kubeconfig
 
             cluster = kubeconfig.open_cluster(tape=tape, intent=intent, asked=asked, progress=progress)
         else:

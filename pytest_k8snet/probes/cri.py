@@ -1,7 +1,7 @@
 """A pod's containers from a CRI runtime (containerd, CRI-O) by crictl, from its version 1.11 on.
 
-Where a node has no /etc/crictl.yaml, :class:`~pytest_k8snet.clusters.toolbox.ToolNode` leads crictl to the
-runtime's socket.
+Where a node has no /etc/crictl.yaml, :class:`~pytest_k8snet.clusters.ways.toolbox.ToolNode` leads crictl to
+the runtime's socket.
 """
 
 from __future__ import annotations

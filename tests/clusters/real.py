@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_k8snet.clusters import kubeconfig
 from pytest_k8snet.clusters.api.client import Api
 from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.clusters.base import Deadline
-from pytest_k8snet.clusters.kubernetes_cluster import KubernetesCluster
+from pytest_k8snet.clusters.kube import kubeconfig
+from pytest_k8snet.clusters.kube.kubernetes_cluster import KubernetesCluster
 from pytest_k8snet.clusters.tape import MemoryTape
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest, load_all

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8snet.clusters import docker
 from pytest_k8snet.clusters.base import ClusterError, NodeUnreachable
-from pytest_k8snet.clusters.docker import CaptureContainer, have_image, remove_leftovers
-from pytest_k8snet.clusters.remote import NoShell, run, spawn
+from pytest_k8snet.clusters.ways import docker
+from pytest_k8snet.clusters.ways.docker import CaptureContainer, have_image, remove_leftovers
+from pytest_k8snet.clusters.ways.remote import NoShell, run, spawn
 from tests.clusters.test_remote import fails
 from tests.engines.dockerd import Dockerd
 
@@ -238,7 +238,7 @@ def test_a_capture_beside_a_node(node: str, engine: Dockerd) -> None:
 
 def test_it_ends_with_a_run_that_is_killed(node: str, engine: Dockerd) -> None:
     script = (
-        "import os, sys; from pytest_k8snet.clusters.docker import CaptureContainer;"
+        "import os, sys; from pytest_k8snet.clusters.ways.docker import CaptureContainer;"
         "held = CaptureContainer(sys.argv[1], sys.argv[2], run_id='3c4d'); os.kill(os.getpid(), 9)"
     )
     died = subprocess.run([sys.executable, "-c", script, node, engine.tools], check=False)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters import kubeconfig, namespaces, service_rules, waiting
 from pytest_k8snet.clusters.api.client import Api, ApiUnreachable
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
 from pytest_k8snet.clusters.images import Images
+from pytest_k8snet.clusters.kube import kubeconfig, namespaces, service_rules, waiting
 from pytest_k8snet.evidence import objects
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest
@@ -231,7 +231,7 @@ def test_an_interrupt_while_it_comes_up_leaves_nothing(
     def interrupted(*args: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_k8snet.clusters.probe_pods.pods_ready", interrupted)
+    monkeypatch.setattr("pytest_k8snet.clusters.kube.probe_pods.pods_ready", interrupted)
     with pytest.raises(KeyboardInterrupt):
         opened(fake, tmp_path)
     assert fake.left() == []
@@ -316,7 +316,7 @@ def test_an_api_that_is_gone_while_the_cluster_comes_up(
         fake.fail("DELETE", "*", reset=True, times=None)
         raise ApiUnreachable("the API can't be reached", sent=True)
 
-    monkeypatch.setattr("pytest_k8snet.clusters.probe_pods.pods_ready", gone)
+    monkeypatch.setattr("pytest_k8snet.clusters.kube.probe_pods.pods_ready", gone)
     with pytest.raises(ClusterError) as raised:
         opened(fake, tmp_path)
     assert re.match(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8snet.clusters import local
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout
-from pytest_k8snet.clusters.local import LocalAccess, LocalProcess, call
+from pytest_k8snet.clusters.ways import local
+from pytest_k8snet.clusters.ways.local import LocalAccess, LocalProcess, call
 
 
 def to_the_end(process: LocalProcess) -> LocalProcess:
@@ -126,7 +126,7 @@ def test_a_held_process_that_does_not_go_is_killed(monkeypatch: pytest.MonkeyPat
 def test_it_dies_with_whoever_holds_it() -> None:
     # By SIGKILL, so that nothing of ours can tidy up.
     script = (
-        "import os; from pytest_k8snet.clusters.local import LocalProcess;"
+        "import os; from pytest_k8snet.clusters.ways.local import LocalProcess;"
         "held = LocalProcess(['cat'], held=True); print(held._child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters import heartbeat, namespaces
 from pytest_k8snet.clusters.api.client import Api
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
-from pytest_k8snet.clusters.heartbeat import BEAT, OWNER, Heartbeat
 from pytest_k8snet.clusters.images import Images
-from pytest_k8snet.clusters.namespaces import KEPT, MARK, RunNamespace, remove, sweep
+from pytest_k8snet.clusters.kube import heartbeat, namespaces
+from pytest_k8snet.clusters.kube.heartbeat import BEAT, OWNER, Heartbeat
+from pytest_k8snet.clusters.kube.namespaces import KEPT, MARK, RunNamespace, remove, sweep
 from tests.clusters.real import api_of, lab, opened, programs
 from tests.fakeapi import FakeCluster
 

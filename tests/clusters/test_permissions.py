@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from pytest_k8snet.clusters import permissions
-from pytest_k8snet.clusters.permissions import Permission
+from pytest_k8snet.clusters.kube import permissions
+from pytest_k8snet.clusters.kube.permissions import Permission
 
 RBAC = Path(__file__).parents[2] / "docs" / "rbac.yaml"
 

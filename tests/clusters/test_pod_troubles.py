@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters.pod_troubles import (
+from pytest_k8snet.clusters.kube.pod_troubles import (
     LATE,
     SOON,
     is_ready,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8snet.clusters import kubeconfig
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.clusters.discovery import Kinds
 from pytest_k8snet.clusters.images import Images
-from pytest_k8snet.clusters.preflight import proxy_mode, survey
+from pytest_k8snet.clusters.kube import kubeconfig
+from pytest_k8snet.clusters.kube.discovery import Kinds
+from pytest_k8snet.clusters.kube.preflight import proxy_mode, survey
 from pytest_k8snet.intent import Intent
 from tests.clusters.real import api_of, asked
 from tests.fakeapi import Content, FakeCluster, FakeNode

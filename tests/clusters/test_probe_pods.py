@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pytest_k8snet.clusters import kubeconfig, waiting
 from pytest_k8snet.clusters.base import ClusterError
 from pytest_k8snet.clusters.images import Images
-from pytest_k8snet.clusters.local import LocalAccess
-from pytest_k8snet.clusters.probe_pods import daemon_set
-from pytest_k8snet.clusters.roles import Roles
-from pytest_k8snet.clusters.workloads import Site
+from pytest_k8snet.clusters.kube import kubeconfig, waiting
+from pytest_k8snet.clusters.kube.probe_pods import daemon_set
+from pytest_k8snet.clusters.kube.roles import Roles
+from pytest_k8snet.clusters.kube.workloads import Site
+from pytest_k8snet.clusters.ways.local import LocalAccess
 from tests.clusters.real import command, opened, programs
 from tests.fakeapi import Exec, FakeCluster, FakeNode, Output, denied_by, document_nodes, over_quota
 
@@ -129,7 +129,7 @@ class SshHere(LocalAccess):
 
 
 def test_nodes_by_ssh_need_no_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_k8snet.clusters.ssh.SshAccess", SshHere)
+    monkeypatch.setattr("pytest_k8snet.clusters.ways.ssh.SshAccess", SshHere)
     monkeypatch.setattr(kubeconfig, "probe_pods", None)
     config, key = tmp_path / "ssh_config", tmp_path / "key"
     spare = FakeNode("k8s-node3", "192.168.219.24", "20.111.157.64/26", ready=False)

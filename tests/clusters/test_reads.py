@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters import reads
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.clusters.discovery import Kinds
+from pytest_k8snet.clusters.kube import reads
+from pytest_k8snet.clusters.kube.discovery import Kinds
 from pytest_k8snet.evidence import objects
 from tests.clusters.real import api_of
 from tests.fakeapi import Content, FakeCluster

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_k8snet.clusters import remote
 from pytest_k8snet.clusters.base import ClusterError, CommandResult, CommandTimeout, NodeUnreachable
-from pytest_k8snet.clusters.local import LocalAccess, LocalProcess
-from pytest_k8snet.clusters.remote import Access, NoShell, Process, RemoteCommand, run, spawn
+from pytest_k8snet.clusters.ways import remote
+from pytest_k8snet.clusters.ways.local import LocalAccess, LocalProcess
+from pytest_k8snet.clusters.ways.remote import Access, NoShell, Process, RemoteCommand, run, spawn
 from tests.clusters.test_local import gone
 
 #: Behaves as tcpdump does: says when it listens, reports on SIGUSR1, counts on SIGINT.

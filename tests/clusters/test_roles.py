@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.clusters.roles import choose
+from pytest_k8snet.clusters.kube.roles import choose
 from tests.clusters.kubernetes_objects import node
 
 MASTER_TAINT = ("node-role.kubernetes.io/master:NoSchedule",)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_k8snet.clusters.base import ClusterError, Deadline
-from pytest_k8snet.clusters.service_rules import addresses, behind, rules_agree
+from pytest_k8snet.clusters.kube.service_rules import addresses, behind, rules_agree
 from tests.clusters.fake import FakeCluster, says
 from tests.clusters.kubernetes_objects import pod
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8snet.clusters import local, ssh
 from pytest_k8snet.clusters.base import ClusterError, NodeUnreachable
-from pytest_k8snet.clusters.remote import run, spawn
-from pytest_k8snet.clusters.ssh import SshAccess
+from pytest_k8snet.clusters.ways import local, ssh
+from pytest_k8snet.clusters.ways.remote import run, spawn
+from pytest_k8snet.clusters.ways.ssh import SshAccess
 from tests.clusters.test_local import gone
 from tests.clusters.test_remote import CAPTURE, fails
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8snet.clusters import remote
 from pytest_k8snet.clusters.base import ClusterError, CommandResult, Node
-from pytest_k8snet.clusters.local import LocalAccess
-from pytest_k8snet.clusters.remote import Access, NoShell, Process
-from pytest_k8snet.clusters.toolbox import HOST, PREPARE, SOCKETS, ToolNode, programs
+from pytest_k8snet.clusters.ways import remote
+from pytest_k8snet.clusters.ways.local import LocalAccess
+from pytest_k8snet.clusters.ways.remote import Access, NoShell, Process
+from pytest_k8snet.clusters.ways.toolbox import HOST, PREPARE, SOCKETS, ToolNode, programs
 from tests.clusters.fake import FakeCluster
 from tests.clusters.test_remote import Scripted
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters import waiting
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
-from pytest_k8snet.clusters.pod_troubles import LATE
-from pytest_k8snet.clusters.waiting import Pods, pods_gone, pods_ready, refusal
+from pytest_k8snet.clusters.kube import waiting
+from pytest_k8snet.clusters.kube.pod_troubles import LATE
+from pytest_k8snet.clusters.kube.waiting import Pods, pods_gone, pods_ready, refusal
 from tests.clusters.real import api_of
 from tests.fakeapi import (
     FakeCluster,

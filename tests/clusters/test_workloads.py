@@ -12,8 +12,8 @@ import yaml
 
 from pytest_k8snet.clusters.base import ClusterError
 from pytest_k8snet.clusters.images import AGNHOST, Images
-from pytest_k8snet.clusters.roles import Roles
-from pytest_k8snet.clusters.workloads import (
+from pytest_k8snet.clusters.kube.roles import Roles
+from pytest_k8snet.clusters.kube.workloads import (
     MADE_BY,
     NO_MESH_ANNOTATIONS,
     NO_MESH_LABELS,

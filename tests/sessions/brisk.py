@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pytest_k8snet.clusters import service_rules, waiting
+from pytest_k8snet.clusters.kube import service_rules, waiting
 
 
 def shorten(setattr: Callable[[object, str, Any], None] = setattr) -> None:

@@ -26,7 +26,7 @@ from pytest_k8snet.clusters.api.backoff import Backoff
 from pytest_k8snet.clusters.api.client import TRY, Api, Query
 from pytest_k8snet.clusters.api.refusals import ApiRefused, ApiUnreachable, one_line, refused_by
 from pytest_k8snet.clusters.base import ClusterError, Deadline, NodeUnreachable
-from pytest_k8snet.clusters.remote import Access, Process
+from pytest_k8snet.clusters.ways.remote import Access, Process
 
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 STDIN, STDOUT, STDERR, END, CLOSE = 0, 1, 2, 3, 255

@@ -7,8 +7,8 @@ from typing import Any
 
 from pytest_k8snet.clusters import engine
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.clusters.docker import complaint
-from pytest_k8snet.clusters.local import call
+from pytest_k8snet.clusters.ways.docker import complaint
+from pytest_k8snet.clusters.ways.local import call
 
 #: Seconds for a command that only asks or changes an object of the daemon's.
 PATIENCE = 60.0

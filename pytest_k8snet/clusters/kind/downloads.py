@@ -17,7 +17,7 @@ import requests
 from pytest_k8snet.clusters.asked import KindOptions
 from pytest_k8snet.clusters.base import ClusterError
 from pytest_k8snet.clusters.kind.versions import pins
-from pytest_k8snet.clusters.local import call
+from pytest_k8snet.clusters.ways.local import call
 
 #: Seconds for a connection, and for each piece of an answer.
 PATIENCE = (15.0, 60.0)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.clusters.local import call
+from pytest_k8snet.clusters.ways.local import call
 
 PATIENCE = 10.0  #: seconds
 _MEMORY = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from pathlib import Path
 
-from pytest_k8snet.clusters import heartbeat
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.clusters.docker import RUN_LABEL
 from pytest_k8snet.clusters.kind.config import marked
 from pytest_k8snet.clusters.kind.daemon import CLUSTER_LABEL as KINDS_LABEL
 from pytest_k8snet.clusters.kind.daemon import docker, inspected, node_containers
 from pytest_k8snet.clusters.kind.host import Route
+from pytest_k8snet.clusters.kube import heartbeat
+from pytest_k8snet.clusters.ways.docker import RUN_LABEL
 from pytest_k8snet.evidence.interfaces import parse_addresses
 
 UPLINK = "eth1"

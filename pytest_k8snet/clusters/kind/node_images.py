@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
-from pytest_k8snet.clusters.docker import complaint
 from pytest_k8snet.clusters.images import DOCUMENT, Images
 from pytest_k8snet.clusters.kind.daemon import docker, there
 from pytest_k8snet.clusters.kind.downloads import architecture
 from pytest_k8snet.clusters.kind.kind_tool import Kind, KindFailed
-from pytest_k8snet.clusters.local import call
+from pytest_k8snet.clusters.ways.docker import complaint
+from pytest_k8snet.clusters.ways.local import call
 
 #: At once. A pull waits for the registry, a copy for the disk: more make neither faster.
 PULLS, COPIES = 3, 2

@@ -14,7 +14,6 @@ from pathlib import Path
 from pytest_k8snet.clusters.api.client import Api
 from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.clusters.base import ClusterError, Deadline, Node
-from pytest_k8snet.clusters.docker import CaptureContainer, access, remove_leftovers
 from pytest_k8snet.clusters.kind import (
     calico,
     config,
@@ -28,9 +27,10 @@ from pytest_k8snet.clusters.kind.daemon import docker, node_containers
 from pytest_k8snet.clusters.kind.host import routes
 from pytest_k8snet.clusters.kind.kind_tool import Kind
 from pytest_k8snet.clusters.kind.versions import Versions, versions
-from pytest_k8snet.clusters.kubernetes_cluster import KubernetesCluster
+from pytest_k8snet.clusters.kube.kubernetes_cluster import KubernetesCluster
 from pytest_k8snet.clusters.tape import Tape
-from pytest_k8snet.clusters.toolbox import ToolNode
+from pytest_k8snet.clusters.ways.docker import CaptureContainer, access, remove_leftovers
+from pytest_k8snet.clusters.ways.toolbox import ToolNode
 from pytest_k8snet.intent import Intent
 
 REMOVAL = 180.0  #: seconds for a cluster to be removed; three containers take about ten

@@ -10,12 +10,12 @@ from typing import Any
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.api.watching import wait_for
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
-from pytest_k8snet.clusters.discovery import Kinds
-from pytest_k8snet.clusters.docker import access
 from pytest_k8snet.clusters.kind import calico
 from pytest_k8snet.clusters.kind.daemon import docker
-from pytest_k8snet.clusters.pod_troubles import is_ready, newest_warning, state_in_words, trouble
-from pytest_k8snet.clusters.waiting import Pods, events, pods_path
+from pytest_k8snet.clusters.kube.discovery import Kinds
+from pytest_k8snet.clusters.kube.pod_troubles import is_ready, newest_warning, state_in_words, trouble
+from pytest_k8snet.clusters.kube.waiting import Pods, events, pods_path
+from pytest_k8snet.clusters.ways.docker import access
 from pytest_k8snet.evidence.errors import ParseError
 from pytest_k8snet.evidence.interfaces import named, parse_addresses
 from pytest_k8snet.evidence.routes import parse_routes

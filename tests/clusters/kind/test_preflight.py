@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters import heartbeat
 from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.clusters.kind import network, preflight
 from pytest_k8snet.clusters.kind.host import Route
 from pytest_k8snet.clusters.kind.versions import pins
+from pytest_k8snet.clusters.kube import heartbeat
 from pytest_k8snet.intent import Intent
 from tests.clusters.kind import tools
 from tests.clusters.kind.machine import SAMPLES, Machine, asked

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from pytest_k8snet.clusters import heartbeat
 from pytest_k8snet.clusters.base import ClusterError
 from pytest_k8snet.clusters.kind import network, provider, rollout, versions
 from pytest_k8snet.clusters.kind.kind_tool import Kind
 from pytest_k8snet.clusters.kind.provider import KindKubernetes
+from pytest_k8snet.clusters.kube import heartbeat
 from pytest_k8snet.clusters.tape import MemoryTape
-from pytest_k8snet.clusters.toolbox import ToolNode
+from pytest_k8snet.clusters.ways.toolbox import ToolNode
 from pytest_k8snet.intent import Intent
 from tests.clusters.kind import bench, tools
 from tests.clusters.kind.bench import CALICO, LABS, MANIFEST, NODES, given

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import IO
 
 from pytest_k8snet.clusters.base import ClusterError, CommandResult, CommandTimeout, Deadline
-from pytest_k8snet.clusters.remote import Access, Process, words
+from pytest_k8snet.clusters.ways.remote import Access, Process, words
 
 #: Seconds for a held process to end by itself once its standard input is closed.
 LETTING_GO = 5.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_k8snet.clusters.images import DOCUMENT
-from pytest_k8snet.clusters.workloads import PART
+from pytest_k8snet.clusters.kube.workloads import PART
 
 #: Kubelet's reasons (pkg/kubelet/images/types.go) for an image that waiting won't bring.
 _NO_IMAGE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
@@ -23,8 +23,8 @@ _REFUSED = re.compile(r"unauthorized|denied|forbidden|authentication required", 
 _NOT_MADE = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError")
 
 
-#: Turns (see :mod:`~pytest_k8snet.clusters.waiting`) for what a scheduler or a registry may yet mend, and for
-#: what kubelet tries again at its next look, some ten seconds later.
+#: Turns (see :mod:`~pytest_k8snet.clusters.kube.waiting`) for what a scheduler or a registry may yet mend,
+#: and for what kubelet tries again at its next look, some ten seconds later.
 SOON, LATE = 2, 6
 
 

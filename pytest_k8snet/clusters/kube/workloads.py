@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_k8snet.clusters.base import ClusterError
 from pytest_k8snet.clusters.images import Images
-from pytest_k8snet.clusters.roles import Roles
+from pytest_k8snet.clusters.kube.roles import Roles
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import DOCUMENT_NODES, HOSTNAME, Manifest
 

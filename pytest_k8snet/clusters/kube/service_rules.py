@@ -17,7 +17,7 @@ from typing import Any
 from pytest_k8snet.clusters.api.client import Api
 from pytest_k8snet.clusters.api.watching import wait_for
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline, Node
-from pytest_k8snet.clusters.pod_troubles import is_ready
+from pytest_k8snet.clusters.kube.pod_troubles import is_ready
 
 ENDPOINTS = 30.0  #: seconds for the EndpointSlice controller
 SYNC = 15.0  #: seconds for kube-proxy

@@ -13,7 +13,7 @@ import yaml
 
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.clusters.discovery import Kinds
+from pytest_k8snet.clusters.kube.discovery import Kinds
 
 SYSTEM = "/api/v1/namespaces/kube-system"
 DISCOVERY = "/apis/discovery.k8s.io"

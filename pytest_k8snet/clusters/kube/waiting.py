@@ -10,7 +10,7 @@ from typing import Any
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.api.watching import wait_for
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
-from pytest_k8snet.clusters.pod_troubles import (
+from pytest_k8snet.clusters.kube.pod_troubles import (
     LATE,
     Trouble,
     is_ready,

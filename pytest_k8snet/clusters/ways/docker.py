@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
-from pytest_k8snet.clusters.local import LocalAccess, LocalProcess, call
+from pytest_k8snet.clusters.ways.local import LocalAccess, LocalProcess, call
 
 #: On every container that we start: the run that did, and the node that it is for.
 RUN_LABEL = "io.pytest-k8snet.run"

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pytest_k8snet.clusters import permissions, reads
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.clusters.discovery import Kinds
-from pytest_k8snet.clusters.namespaces import NAMESPACES, PRIVILEGED, new_name
-from pytest_k8snet.clusters.permissions import Permission
-from pytest_k8snet.clusters.roles import Roles, choose
-from pytest_k8snet.clusters.waiting import refusal
-from pytest_k8snet.clusters.workloads import MANAGED_BY
+from pytest_k8snet.clusters.kube import permissions, reads
+from pytest_k8snet.clusters.kube.discovery import Kinds
+from pytest_k8snet.clusters.kube.namespaces import NAMESPACES, PRIVILEGED, new_name
+from pytest_k8snet.clusters.kube.permissions import Permission
+from pytest_k8snet.clusters.kube.roles import Roles, choose
+from pytest_k8snet.clusters.kube.waiting import refusal
+from pytest_k8snet.clusters.kube.workloads import MANAGED_BY
 from pytest_k8snet.intent import Intent
 
 OLDEST = (1, 19)  #: EndpointSlices are complete there, and the exec protocol gives the exit status

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from pytest_k8snet.clusters import heartbeat
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.api.watching import wait_for
 from pytest_k8snet.clusters.base import ClusterError, CommandTimeout, Deadline
-from pytest_k8snet.clusters.heartbeat import BEAT, OWNER, Heartbeat
-from pytest_k8snet.clusters.pod_troubles import one_line
-from pytest_k8snet.clusters.waiting import pods_gone, refusal
-from pytest_k8snet.clusters.workloads import MANAGED_BY, RUN
+from pytest_k8snet.clusters.kube import heartbeat
+from pytest_k8snet.clusters.kube.heartbeat import BEAT, OWNER, Heartbeat
+from pytest_k8snet.clusters.kube.pod_troubles import one_line
+from pytest_k8snet.clusters.kube.waiting import pods_gone, refusal
+from pytest_k8snet.clusters.kube.workloads import MANAGED_BY, RUN
 
 NAMESPACES = "/api/v1/namespaces"
 SELECTOR = ",".join(f"{key}={value}" for key, value in MANAGED_BY.items())

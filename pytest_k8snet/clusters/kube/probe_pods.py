@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_k8snet.clusters.api.client import ApiRefused
 from pytest_k8snet.clusters.api.execution import PodAccess
 from pytest_k8snet.clusters.base import Deadline, Node
-from pytest_k8snet.clusters.toolbox import HOST, ToolNode
-from pytest_k8snet.clusters.waiting import Pods, pods_ready, refusal
-from pytest_k8snet.clusters.workloads import GRACE, PART, RUN, Site, on_nodes
+from pytest_k8snet.clusters.kube.waiting import Pods, pods_ready, refusal
+from pytest_k8snet.clusters.kube.workloads import GRACE, PART, RUN, Site, on_nodes
+from pytest_k8snet.clusters.ways.toolbox import HOST, ToolNode
 
 if TYPE_CHECKING:
-    from pytest_k8snet.clusters.kubernetes_cluster import KubernetesCluster
+    from pytest_k8snet.clusters.kube.kubernetes_cluster import KubernetesCluster
 
 NAME = "k8snet-probe"
 CONTAINER = "probe"

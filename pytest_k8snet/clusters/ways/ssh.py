@@ -18,8 +18,8 @@ from pathlib import Path
 from testinfra.backend.ssh import SshBackend
 
 from pytest_k8snet.clusters.base import ClusterError, Deadline, NodeUnreachable
-from pytest_k8snet.clusters.local import LocalProcess, call
-from pytest_k8snet.clusters.remote import Access, Process, words
+from pytest_k8snet.clusters.ways.local import LocalProcess, call
+from pytest_k8snet.clusters.ways.remote import Access, Process, words
 
 CONNECTING = 10  #: seconds for one connection (ssh's ConnectTimeout)
 READY = 30.0  #: seconds until the first command answers, with jump hosts on the way

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from pytest_k8snet.clusters import remote
 from pytest_k8snet.clusters.base import Cluster, ClusterError, CommandResult, Deadline, Node, RunningCommand
-from pytest_k8snet.clusters.remote import Access, NoShell, RemoteCommand
+from pytest_k8snet.clusters.ways import remote
+from pytest_k8snet.clusters.ways.remote import Access, NoShell, RemoteCommand
 
 #: To be put before a command of a privileged pod with ``hostPID`` (the prefix of ``host``): process 1 is the
 #: node's own. All of its namespaces, or systemctl and crictl would look for their sockets in the pod.

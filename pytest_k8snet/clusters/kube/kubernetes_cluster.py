@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pytest_k8snet.clusters import reads, remote, service_rules
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
 from pytest_k8snet.clusters.api.execution import PodAccess
 from pytest_k8snet.clusters.asked import Asked
@@ -20,12 +19,14 @@ from pytest_k8snet.clusters.base import (
     Deadline,
     Node,
 )
-from pytest_k8snet.clusters.discovery import Kinds
-from pytest_k8snet.clusters.namespaces import NAMESPACES, RunNamespace, remove_object, sweep
-from pytest_k8snet.clusters.preflight import Survey, check_proxy_mode, survey
+from pytest_k8snet.clusters.kube import reads, service_rules
+from pytest_k8snet.clusters.kube.discovery import Kinds
+from pytest_k8snet.clusters.kube.namespaces import NAMESPACES, RunNamespace, remove_object, sweep
+from pytest_k8snet.clusters.kube.preflight import Survey, check_proxy_mode, survey
+from pytest_k8snet.clusters.kube.waiting import Pods, pods_gone, pods_path, pods_ready, refusal
+from pytest_k8snet.clusters.kube.workloads import MADE_BY, PART, RUN, Site, made, made_by, pods_expected
 from pytest_k8snet.clusters.tape import MemoryTape, Tape
-from pytest_k8snet.clusters.waiting import Pods, pods_gone, pods_path, pods_ready, refusal
-from pytest_k8snet.clusters.workloads import MADE_BY, PART, RUN, Site, made, made_by, pods_expected
+from pytest_k8snet.clusters.ways import remote
 from pytest_k8snet.intent import PROXY_MODES, Intent
 from pytest_k8snet.manifests import Manifest
 from pytest_k8snet.probes.nodes import observe_node, read_node_objects

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pytest_k8snet.clusters import preflight as looking
-from pytest_k8snet.clusters import probe_pods
 from pytest_k8snet.clusters.api.client import Api
 from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.clusters.base import ClusterError, Deadline, Node
-from pytest_k8snet.clusters.kubernetes_cluster import KubernetesCluster
+from pytest_k8snet.clusters.kube import preflight as looking
+from pytest_k8snet.clusters.kube import probe_pods
+from pytest_k8snet.clusters.kube.kubernetes_cluster import KubernetesCluster
 from pytest_k8snet.clusters.tape import Tape
-from pytest_k8snet.clusters.toolbox import ToolNode
+from pytest_k8snet.clusters.ways.toolbox import ToolNode
 from pytest_k8snet.intent import Intent
 
 LOOKING = 60.0  #: seconds for all of a preflight
@@ -44,7 +44,7 @@ def open_cluster(
 
 def _by_ssh(cluster: KubernetesCluster, deadline: Deadline) -> Mapping[str, Node]:
     """The user's own way to each node, by its name or its InternalIP; nothing of ours runs there."""
-    from pytest_k8snet.clusters.ssh import SshAccess
+    from pytest_k8snet.clusters.ways.ssh import SshAccess
 
     nodes: dict[str, ToolNode] = {}
     for found in cluster.api.listed("/api/v1/nodes")["items"]:

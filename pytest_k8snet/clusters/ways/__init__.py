@@ -1,0 +1,1 @@
+"""Ways to a node: a process started there, read, signalled and ended."""
