@@ -17,13 +17,14 @@ from pytest_k8snet.claims.diagnosis import Cause, cause, explained_by
 from pytest_k8snet.claims.verdict import Outcome, Verdict, broken, held, inconclusive
 from pytest_k8snet.evidence.interfaces import Interface
 from pytest_k8snet.evidence.netconf import NetConf
+from pytest_k8snet.evidence.nftables import parse_table
 from pytest_k8snet.evidence.objects import ClusterCIDR
 from pytest_k8snet.evidence.observations import Aftermath, NodeEvidence, Request
 from pytest_k8snet.evidence.reading import NotObserved
 from pytest_k8snet.evidence.sockets import Listener
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.report.verdicts import in_words
-from tests.claims import scenes
+from tests.claims import modes, scenes
 from tests.claims.scenes import (
     ARRIVAL,
     DEST_IP,
@@ -52,6 +53,7 @@ from tests.claims.scenes import (
     with_point,
     wrapped,
 )
+from tests.evidence.samples import sample
 
 INTENT = Intent()
 VETH = Leg((SRC_IP, 35096), (DEST_IP, 8080))
@@ -738,6 +740,20 @@ def test_no_cause_in_a_healthy_lab(case: tuple[str, Break, Callable[..., Verdict
     args = (healthy,) if claim is pause.survives_restart else (healthy, INTENT)
     assert DIAGNOSES[id].found(*args) == ""
     assert (judged(claim, healthy).outcome, judged(claim, healthy).cause) == (Outcome.HELD, "")
+
+
+@pytest.mark.parametrize(("cidr", "named"), [("10.240.0.0", True), ("20.96.0.0", False)])
+def test_nftables_that_take_a_pod_for_an_outsider(cidr: str, named: bool) -> None:
+    table = parse_table(sample("nft-kube-proxy-1.33.json").replace('"20.96.0.0"', f'"{cidr}"'))
+
+    def with_table(node: NodeEvidence) -> NodeEvidence:
+        return replace(node, nftables=replace(node.nftables, value=table))
+
+    leg = Leg((TUNL["k8s-node2"], 54176), (DEST_IP, 8080), 63, 63)
+    lab = at(modes.clusterip("nftables", with_table), source_uplink=conversation(wrapped(leg)))
+    verdict = clusterip.dnat_before_uplink(lab, replace(INTENT, proxy_mode="nftables"))
+    assert verdict.outcome is Outcome.BROKEN
+    assert (verdict.diagnosis == "cluster-cidr-misses-pods") is named
 
 
 def test_no_starved_endpoint_where_all_answer() -> None:

@@ -79,7 +79,12 @@ class RunNamespace:
         metadata: dict[str, Any] = {
             "name": self.name,
             "labels": {**MANAGED_BY, RUN: self.run},
-            "annotations": heartbeat.noted() | ({KEPT: "true"} if self.kept else {}),
+            "annotations": {
+                **heartbeat.noted(),
+                **({KEPT: "true"} if self.kept else {}),
+                # OpenShift's default node selector would keep the labs off the nodes that were chosen.
+                "openshift.io/node-selector": "",
+            },
         }
         progress(f"making namespace {self.name}" if not self._given else f"using namespace {self.name}")
         try:
