@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from pytest_k8snet.clusters.api.client import Api, ApiRefused
@@ -122,7 +122,10 @@ class KubernetesCluster(Cluster):
             api.close()
             raise
         try:
-            cluster._note("leftovers", "; ".join(removed))
+            if removed:
+                cluster._note("leftovers", "; ".join(removed))
+                # Also where nobody sees progress: with -q, and in pytest-xdist's workers.
+                cluster.info = replace(cluster.info, summary="; ".join([cluster.info.summary, *removed]))
             cluster.place.open(connect, progress, deadline)
             progress(f"reaching {', '.join(cluster.roles.values())}")
             cluster.nodes = reach(cluster, deadline)
@@ -307,8 +310,7 @@ class KubernetesCluster(Cluster):
 
     def _note(self, what: str, said: str) -> None:
         if said:
-            details = {**self.info.details, what: said}
-            self.info = ClusterInfo(self.info.provider, self.info.summary, self.info.reference, details)
+            self.info = replace(self.info, details={**self.info.details, what: said})
 
 
 def _belongs_to(manifests: Sequence[Manifest]) -> Callable[[Mapping[str, Any]], bool]:
