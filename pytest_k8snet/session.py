@@ -28,7 +28,7 @@ def enable(config: pytest.Config) -> None:
     worker = hasattr(config, "workerinput")
     starts = not worker and not config.option.collectonly
     if starts and (missing := _missing(settings)):
-        raise pytest.UsageError(f"--k8snet: {'; '.join(missing)}")
+        raise pytest.UsageError(f"--k8snet: {'; '.join([*missing, *_another_way(settings)])}")
     distributes = _keep_labs_whole(config)
     if distributes and settings.asked.images.namespace:
         raise pytest.UsageError(
@@ -77,6 +77,13 @@ class Termination:
     def pytest_unconfigure(self) -> None:
         if self._ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _another_way(settings: Settings) -> list[str]:
+    """Nobody asked for the kind cluster that can't be made: Docker answers, so "auto" took it."""
+    if settings.provider != "kind" or not settings.why.startswith("auto"):
+        return []
+    return ["or leave Docker alone: --k8snet-provider=embedded judges the reference network"]
 
 
 def _missing(settings: Settings) -> list[str]:

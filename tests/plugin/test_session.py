@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pytest_k8snet.clusters import choose
+from pytest_k8snet.clusters import choose, engine
 from tests.plugin import stand_in
 from tests.plugin.conftest import POD, events, lab_file
 
@@ -111,6 +111,21 @@ def test_missing_tools_are_named_all_at_once(
     monkeypatch.setattr(choose, "problems", lambda *asked: missing)
     assert usage_error(pytester.runpytest_inprocess("--k8snet")) == f"--k8snet: {'; '.join(missing)}"
     assert pytester.runpytest_inprocess("--k8snet", "--collect-only", "-q").ret == 0
+
+
+@pytest.mark.parametrize(("asked", "told"), [((), True), (("--k8snet-provider=kind",), False)])
+def test_who_asked_for_no_kind_cluster_is_told_of_the_other_way(
+    pytester: pytest.Pytester,
+    stand_ins: None,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[str, ...],
+    told: bool,
+) -> None:
+    monkeypatch.setattr(engine, "why_silent", lambda: "")
+    monkeypatch.setattr(choose, "problems", lambda *asked: ["no ipip"])
+    line = usage_error(pytester.runpytest_inprocess("--k8snet", *asked))
+    assert line.startswith("--k8snet: no ipip")
+    assert ("--k8snet-provider=embedded" in line) is told
 
 
 @pytest.mark.parametrize(
