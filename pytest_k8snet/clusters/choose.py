@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_k8snet.clusters import engine
 from pytest_k8snet.clusters.asked import Asked
@@ -20,6 +21,7 @@ PROVIDERS = ("auto", "kind", "kubeconfig", "embedded", "replay")
 REAL = ("kind", "kubeconfig")  #: those whose verdict is one on a Kubernetes cluster
 KERNELS = ("auto", "namespaces", "uml")
 UPLINK = "eth1"  #: the reference network's, as the document's
+_HOST_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  #: one label of RFC 1123
 
 
 class NotOffered(ValueError):
@@ -66,32 +68,39 @@ def provider(asked: str, replay: Path | None, real: Asked) -> tuple[str, str]:
 
 def beyond_the_reference_network(intent: Intent) -> Iterator[tuple[str, str]]:
     """What ``intent`` declares that the reference network can't be: (field of Intent, one line)."""
-    from pytest_k8snet.embedded.description import NODES
+    from pytest_k8snet.embedded.description import NODES, nodes_within
 
     this = "the reference network"
     if intent.encapsulation != "ipip-always":
         yield "encapsulation", f"{intent.encapsulation!r}: {this} has 'ipip-always' only"
     if intent.proxy_mode != "iptables":
         yield "proxy_mode", f"{intent.proxy_mode!r}: {this} has 'iptables' only"
-    for node in NODES:
-        if not isinstance(intent.pod_cidr, IPv4Network) or not node.block.subnet_of(intent.pod_cidr):
-            yield "pod_cidr", f"'{intent.pod_cidr}': {this} has pods in {node.block} on {node.name}"
+    if isinstance(intent.pod_cidr, IPv4Network):
+        try:
+            nodes_within(intent.pod_cidr)
+        except ValueError as error:
+            yield "pod_cidr", f"{this} has a block of pods on each node, and {error}"
+    else:
+        yield "pod_cidr", f"'{intent.pod_cidr}': {this} is IPv4 only"
     if intent.service_cidr.version != 4 or intent.service_cidr.prefixlen > 24:
         yield "service_cidr", f"'{intent.service_cidr}': {this} needs an IPv4 range of /24 or more"
     if len(intent.interface_prefix) > 4:
         yield "interface_prefix", f"{intent.interface_prefix!r}: {this} takes 4 letters, a digest follows"
     if intent.uplink not in (None, UPLINK):
         yield "uplink", f"{intent.uplink!r}: the uplink of {this} is {UPLINK!r}"
-    names = {node.role: node.name for node in NODES}
+    names = {node.role: node.name for node in NODES} | dict(intent.roles)
     for role, name in intent.roles.items():
-        if name != names[role]:
-            yield "roles", f"'{role}={name}': the {role} of {this} is {names[role]!r}"
+        if not _HOST_NAME.fullmatch(name):
+            yield "roles", f"'{role}={name}': {name!r} can't be a host's name"
+        if list(names.values()).count(name) > 1:
+            yield "roles", f"'{role}={name}': another node of {this} has that name"
 
 
 def problems_with_faults(names: Sequence[str], provider: str, intent: Intent) -> Iterator[str]:
     """Why the reference network can't have these faults, one line each."""
     if not names:
         return
+    from pytest_k8snet.embedded.description import NODES
     from pytest_k8snet.embedded.faults.catalogue import BY_NAME
 
     if provider != "embedded":
@@ -103,10 +112,10 @@ def problems_with_faults(names: Sequence[str], provider: str, intent: Intent) ->
             yield f"{name!r} is not a fault{meant} (--k8snet-fault=list prints them)"
         elif name in names[:number]:
             yield f"{name!r} is given twice"
-    document = Intent()
-    for name in ("interface_prefix", "node_port", "pod_cidr", "service_cidr"):
+    document = Intent(roles={node.role: node.name for node in NODES if node.role in intent.roles})
+    for name in ("interface_prefix", "node_port", "pod_cidr", "roles", "service_cidr"):
         if getattr(intent, name) != getattr(document, name):
-            option = name.replace("_", "-")
+            option = "role" if name == "roles" else name.replace("_", "-")
             yield f"the faults are made for the document's names and addresses: leave --k8snet-{option} out"
 
 
@@ -201,10 +210,16 @@ def open_cluster(
     return cluster
 
 
+def recorded(replay: Path) -> dict[str, Any]:
+    """The header of a bundle that was found to be whole."""
+    header: dict[str, Any] = json.loads((replay / "bundle.json").read_bytes())
+    return header
+
+
 def verdict_on(provider: str, replay: Path | None, faults: Sequence[str] = (), context: str = "") -> str:
     """What the verdicts of such a run are about, for its last line."""
     if replay is not None:
-        header = json.loads((replay / "bundle.json").read_bytes())
+        header = recorded(replay)
         started = str(header.get("started", "")).replace("T", " ")[:16]
         what = ", on the reference network, not on a cluster" if header.get("reference") else ""
         return f"a run of provider {header.get('provider')}, recorded {started} UTC{what}"

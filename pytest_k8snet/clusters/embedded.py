@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,10 @@ class EmbeddedCluster(Cluster):
         intent: Intent,
         kernel_kind: str = "auto",
         faults: Sequence[Fault] = (),
+        underlay: IPv4Network = description.DOCUMENT_UNDERLAY,
         progress: Callable[[str], None] = lambda step: None,
     ) -> EmbeddedCluster:
-        """Boot and build, with ``faults`` in force from the start.
+        """Boot and build, with ``faults`` in force from the start; the nodes' addresses are in ``underlay``.
 
         ClusterError with one clear line when that fails; nothing is left behind then.
         """
@@ -105,7 +107,13 @@ class EmbeddedCluster(Cluster):
         problems = kernel.missing(chosen)
         if problems:
             raise ClusterError("; ".join(problems))
-        network = Network(intent.pod_cidr, intent.service_cidr, intent.interface_prefix)  # type: ignore[arg-type]
+        network = Network(
+            intent.pod_cidr,  # type: ignore[arg-type]
+            intent.service_cidr,  # type: ignore[arg-type]
+            intent.interface_prefix,
+            underlay=underlay,
+            names=intent.roles,
+        )
         progress("boot User-Mode Linux" if chosen == "uml" else "make namespaces")
         began = time.monotonic()
         client = Client(kernel.Kernel(chosen))

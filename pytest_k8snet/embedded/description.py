@@ -1,6 +1,7 @@
 """The reference network as a description: the document's machines, addresses and names.
 
 Everything the agent builds is computed here first; most faults (``embedded/faults``) change this description.
+Ranges other than the document's make another network of the same shape.
 Source: labs.md; names as Calico gives them (libcalico-go ``VethNameForWorkload``: prefix and the first
 11 hexadecimal digits of SHA-1 over "namespace.pod" - which yields the document's own interface names).
 """
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from pytest_k8snet.manifests import DOCUMENT_NODES
+
 BIRD = 12  #: route protocol "bird", as Calico's BGP back end leaves it
 TUNNEL_MTU = 1480
 POD_MTU = 1440  #: what the document's pods show
@@ -26,6 +29,9 @@ DOCUMENT_POD_IPS = {
     "pod-src": IPv4Address("20.109.131.5"),
 }
 DOCUMENT_CLUSTER_IPS = {"svc-clusterip": IPv4Address("10.107.94.97")}
+DOCUMENT_UNDERLAY = IPv4Network("192.168.219.0/24")  #: between the nodes, on eth1
+NAT = IPv4Network("10.0.2.0/24")  #: each node's own, on eth0: VirtualBox's
+BLOCK_LENGTH = 26  #: Calico's default blockSize
 
 #: What the lab's images listen on. The reference network has no registry: its own app stands in.
 IMAGE_PORTS = {"kubetm/p8000": 8000, "kubetm/p8080": 8080, "kubetm/init": 8080, "kubetm/app": 8080}
@@ -56,11 +62,47 @@ class NodePlan:
         return self.block.network_address
 
 
+#: The document's machines.
 NODES = (
     NodePlan("k8s-master", "master", IPv4Address("192.168.219.21"), IPv4Network("20.108.82.192/26")),
     NodePlan("k8s-node1", "node1", IPv4Address("192.168.219.22"), IPv4Network("20.111.156.64/26")),
     NodePlan("k8s-node2", "node2", IPv4Address("192.168.219.23"), IPv4Network("20.109.131.0/26")),
 )
+
+
+def nodes_within(
+    pod_cidr: IPv4Network, underlay: IPv4Network = DOCUMENT_UNDERLAY, names: Mapping[str, str] | None = None
+) -> tuple[NodePlan, ...]:
+    """The document's machines in other ranges: same host numbers in ``underlay``, blocks of ``pod_cidr``.
+
+    A block of the document stays where it lies in the range; else the node takes the next free one.
+    ``names`` are the machines' by role, where not the document's. ValueError for a range without room.
+    """
+    if underlay.prefixlen > DOCUMENT_UNDERLAY.prefixlen:
+        raise ValueError(f"{underlay} has no room for the nodes: they need /{DOCUMENT_UNDERLAY.prefixlen}")
+    taken = [underlay, NAT]
+
+    def free(block: IPv4Network) -> bool:
+        return block.subnet_of(pod_cidr) and not any(block.overlaps(other) for other in taken)
+
+    blocks = {node.role: node.block for node in NODES if free(node.block)}
+    taken += blocks.values()
+    has_blocks = pod_cidr.prefixlen <= BLOCK_LENGTH
+    spare = filter(free, pod_cidr.subnets(new_prefix=BLOCK_LENGTH) if has_blocks else ())
+    try:
+        blocks |= {node.role: next(spare) for node in NODES if node.role not in blocks}
+    except StopIteration:
+        raise ValueError(f"{pod_cidr} has no room for {len(NODES)} /{BLOCK_LENGTH} blocks") from None
+    offsets = {node.role: int(node.eth1) - int(DOCUMENT_UNDERLAY.network_address) for node in NODES}
+    return tuple(
+        NodePlan(
+            (names or {}).get(node.role, node.name),
+            node.role,
+            underlay.network_address + offsets[node.role],
+            blocks[node.role],
+        )
+        for node in NODES
+    )
 
 
 @dataclass(frozen=True)
@@ -109,17 +151,25 @@ class Network:
     pool_modes: tuple[str, str] = ("Always", "Never")  #: the pool's ipipMode and vxlanMode
     not_ready: tuple[str, ...] = ()  #: names of pods that run and are not ready
     pool_cidr: IPv4Network | None = None  #: of the IP pool, where it is not the pods' range
-    nodes: tuple[NodePlan, ...] = NODES
+    underlay: IPv4Network = DOCUMENT_UNDERLAY
+    names: Mapping[str, str] = field(default_factory=dict)  #: of nodes by role, where not the document's
     pods: dict[str, PodPlan] = field(default_factory=dict)
     services: dict[str, ServicePlan] = field(default_factory=dict)
+    nodes: tuple[NodePlan, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """ValueError for ranges that have no room: see :func:`nodes_within`."""
+        self.nodes = nodes_within(self.pod_cidr, self.underlay, self.names)
 
     @property
     def proxy_cidr(self) -> IPv4Network:
         """kube-proxy's clusterCIDR."""
         return self.cluster_cidr or self.pod_cidr
 
-    def node(self, name: str) -> NodePlan:
-        return next(node for node in self.nodes if node.name == name)
+    def node(self, selected: str) -> NodePlan:
+        """The node that a manifest selects: a name of the document means the role, another one itself."""
+        role = DOCUMENT_NODES.get(selected)
+        return next(node for node in self.nodes if (node.role == role if role else node.name == selected))
 
     def free_pod_ip(self, pod: str, node: NodePlan) -> IPv4Address:
         """The document's address for the document's pods, else the next free one of the node's block."""
@@ -154,13 +204,17 @@ class Network:
             and all(pod.labels.get(key) == value for key, value in service.selector.items())
         ]
 
+    def on_underlay(self, node: NodePlan) -> str:
+        """ "192.168.219.21/24"."""
+        return f"{node.eth1}/{self.underlay.prefixlen}"
+
     def node_request(self, node: NodePlan) -> dict[str, Any]:
         """What the agent configures on one node (see ``NodeAgent.do_configure``)."""
-        others = [other for other in self.nodes if other is not node]
+        others = [other for other in self.nodes if other != node]
         return {
             "name": node.name,
-            "eth0": {"address": "10.0.2.15/24", "mtu": UPLINK_MTU},
-            "eth1": {"address": f"{node.eth1}/24", "mtu": UPLINK_MTU},
+            "eth0": {"address": f"{NAT[15]}/{NAT.prefixlen}", "mtu": UPLINK_MTU},
+            "eth1": {"address": self.on_underlay(node), "mtu": UPLINK_MTU},
             "tunnel": {"address": f"{node.tunnel_ip}/32", "mtu": TUNNEL_MTU},
             "sysctls": {
                 "net/ipv4/ip_forward": 1,
@@ -168,7 +222,7 @@ class Network:
                 "net/ipv4/conf/default/rp_filter": 0,
             },
             "routes": [
-                {"dst": "0.0.0.0/0", "via": "10.0.2.2", "dev": "eth0"},
+                {"dst": "0.0.0.0/0", "via": str(NAT[2]), "dev": "eth0"},
                 {"dst": str(node.block), "type": "blackhole", "proto": BIRD},
                 *(
                     {

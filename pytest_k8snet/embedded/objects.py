@@ -22,7 +22,7 @@ def _nodes(network: Network) -> list[dict[str, Any]]:
             "kind": "Node",
             "metadata": {
                 "name": node.name,
-                "annotations": {"projectcalico.org/IPv4Address": f"{node.eth1}/24"},
+                "annotations": {"projectcalico.org/IPv4Address": network.on_underlay(node)},
             },
             "spec": {},
             "status": {
