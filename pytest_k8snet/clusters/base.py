@@ -88,6 +88,10 @@ class RunningCommand(abc.ABC):
         A command that nobody can ask is taken to be there already.
         """
 
+    def drain(self) -> None:  # noqa: B027 - where a thread reads there is nothing to do
+        """Take in what it said so far, without waiting for more: what runs for minutes must never block on a
+        full pipe. That its connection broke is told by :meth:`stop`."""
+
     @abc.abstractmethod
     def stop(self, timeout: float = 10.0) -> CommandResult:
         """Interrupt it (SIGINT), wait for its end, return all its output."""
@@ -116,9 +120,12 @@ class Node(abc.ABC):
         limit = self.cluster.patience.command if timeout is None else timeout
         return self.cluster.tape.command(self.name, argv, lambda: self._run(argv, timeout=limit, stdin=stdin))
 
-    def spawn(self, *argv: str, pcap: str = "") -> RunningCommand:
-        """Start and return at once. ``pcap`` names the file under which the bundle keeps its stdout."""
-        return self.cluster.tape.running(self.name, argv, lambda: self._spawn(argv), pcap=pcap)
+    def spawn(self, *argv: str, pcap: str = "", known_as: Sequence[str] = ()) -> RunningCommand:
+        """Start and return at once. ``pcap`` names the file under which the bundle keeps its stdout;
+        ``known_as`` is recorded in the place of ``argv``, and asked for by a replay."""
+        return self.cluster.tape.running(
+            self.name, tuple(known_as) or argv, lambda: self._spawn(argv), pcap=pcap
+        )
 
     @abc.abstractmethod
     def _run(self, argv: Sequence[str], *, timeout: float, stdin: bytes) -> CommandResult: ...

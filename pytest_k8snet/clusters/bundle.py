@@ -126,7 +126,8 @@ class BundleTape(LabTape):
         lab, slash, _ = claim_id.partition("/")
         line = {"test": test_id, "claim": claim_id, **verdict}
         self._open(lab if slash else None).append(
-            VERDICTS, json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n"
+            VERDICTS,
+            json.dumps(line, ensure_ascii=False, default=str).encode(errors="backslashreplace") + b"\n",
         )
 
     def close(self) -> None:
@@ -217,6 +218,24 @@ def load_bundle(directory: str | os.PathLike[str]) -> Bundle:
         if recording:
             recordings.setdefault(recording.lab, recording)
     return Bundle(root, header, recordings)
+
+
+def recorded_verdicts(bundle: Bundle) -> dict[str, str]:
+    """What was concluded then: the last outcome of each claim by its id, "held", "broken", "inconclusive".
+
+    Raises :class:`BundleError` for a line that is no verdict; the last, half a line of a killed run, is none.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(bundle.directory.glob(f"labs/*/{VERDICTS}")):
+        *lines, _ = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            fields = _fields(path, number, line)
+            try:
+                claim, outcome = fields["claim"], fields["outcome"]
+            except KeyError as error:
+                raise BundleError(f"{path}: line {number} is no verdict (no {error.args[0]})") from None
+            found[str(claim)] = str(outcome)
+    return found
 
 
 def _header(root: Path) -> dict[str, Any]:

@@ -109,6 +109,9 @@ class RecordedRun(RunningCommand):
     def catch_up(self, done: Callable[[bytes], bool], timeout: float) -> None:
         self._run.catch_up(done, timeout)
 
+    def drain(self) -> None:
+        self._run.drain()
+
     def stop(self, timeout: float = 10.0) -> CommandResult:
         try:
             result = self._run.stop(timeout)

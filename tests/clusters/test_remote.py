@@ -9,7 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from pytest_k8snet.clusters.base import ClusterError, CommandResult, CommandTimeout, NodeUnreachable
+from pytest_k8snet.clusters.base import (
+    ClusterError,
+    CommandResult,
+    CommandTimeout,
+    Deadline,
+    NodeUnreachable,
+)
 from pytest_k8snet.clusters.ways import remote
 from pytest_k8snet.clusters.ways.local import LocalAccess, LocalProcess
 from pytest_k8snet.clusters.ways.remote import Access, NoShell, Process, RemoteCommand, run, spawn
@@ -253,6 +259,36 @@ def test_catching_up_with_one_that_says_nothing() -> None:
     command.catch_up(lambda report: True, 0.02)
     process.status = 0
     assert command.stop().exit_status == 0
+
+
+#: Says more than a pipe holds, then that it did, by a file; ends when it is told to.
+TALKER = """
+import signal, sys
+for _ in range(64):
+    sys.stdout.buffer.write(b"x" * 16384)
+sys.stdout.flush()
+sys.stderr.write("said\\n")
+sys.stderr.flush()
+signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+signal.pause()
+"""
+
+
+def test_one_that_says_more_than_a_pipe_holds_goes_on(node: Counting) -> None:
+    running = capture(node, TALKER)
+    running.catch_up = running.wait_for = None  # type: ignore[method-assign, assignment] # neither is asked
+    deadline = Deadline(20)
+    while b"said" not in running.stderr and deadline.left:
+        running.drain()
+    assert running.stderr == b"said\n"
+    assert len(running.stop().stdout) == 64 * 16384
+
+
+def test_draining_waits_for_nothing_and_leaves_a_broken_connection_to_the_end() -> None:
+    process = scripted(b"k8snet-pid 71\n", b"one\n", b"two\n", NodeUnreachable("the stream ended"), status=1)
+    command = spawn(ScriptedAccess(process, scripted(), scripted()), ["tcpdump"])
+    command.drain()
+    assert command.stderr == b"one\ntwo\n"
 
 
 def test_a_capture_that_ended_by_itself(node: Counting) -> None:

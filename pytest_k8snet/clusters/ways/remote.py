@@ -162,6 +162,13 @@ class RemoteCommand(RunningCommand):
             if len(self._lines) > known and done(self._lines[-1]):
                 return
 
+    def drain(self) -> None:
+        known = -1
+        with suppress(ClusterError):
+            while not self._ended and len(self._process.stdout) + len(self._process.stderr) != known:
+                known = len(self._process.stdout) + len(self._process.stderr)
+                self._pump(0)
+
     def stop(self, timeout: float = 10.0) -> CommandResult:
         """See :meth:`RunningCommand.stop`. One that does not heed SIGINT is killed: exit status 137."""
         try:
