@@ -22,7 +22,7 @@ def names(words: str) -> frozenset[str]:
 COMPUTING = names(
     "__future__ abc base64 bisect collections contextlib copy dataclasses enum fractions functools hashlib"
     " importlib ipaddress itertools json math operator re shlex string struct textwrap types typing"
-    " urllib.parse"
+    " urllib.parse zlib"
 )
 #: What reaches out of the process. Allowed where nodes and clusters are reached, nowhere else.
 REACHING = names(
@@ -44,6 +44,7 @@ LAYERS = {
     "evidence": Layer(names("evidence"), COMPUTING | {"scapy"}),
     "intent": Layer(names("intent"), COMPUTING),
     "claims": Layer(names("claims evidence intent"), COMPUTING | {"scapy"}),
+    "meaning": Layer(names("meaning claims evidence intent"), COMPUTING | {"fnmatch"}),
     "manifests": Layer(names("manifests"), COMPUTING | {"pathlib", "yaml"}),
     "probes": Layer(names("probes evidence intent manifests clusters.base"), COMPUTING),
     "clusters": Layer(
@@ -54,6 +55,8 @@ LAYERS = {
     ),
 }
 ELSE = Layer(own=None, never=REACHING)  #: plugin, fixtures, report
+#: Sent to nodes as text; nobody imports them.
+PROGRAMS = {"probes.outage_client": Layer(frozenset(), frozenset(sys.stdlib_module_names))}
 
 
 def imports(tree: ast.AST, module: str, *, running: bool = False) -> Iterator[tuple[int, str]]:
@@ -100,7 +103,7 @@ def within(name: str, modules: frozenset[str]) -> bool:
 
 def violations(module: str, source: str) -> list[str]:
     """What ``module`` (dotted, in the package) imports against its layer's rules, one line each."""
-    rules = LAYERS.get(module.split(".")[1], ELSE)
+    rules = PROGRAMS.get(module.partition(".")[2]) or LAYERS.get(module.split(".")[1], ELSE)
     found = []
     for line, name in imports(ast.parse(source), module):
         if name == PACKAGE or name.startswith(f"{PACKAGE}."):
@@ -177,6 +180,9 @@ def test_a_pytest_run_without_our_options_pays_for_nothing() -> None:
         ("evidence.routes", "__import__()"),
         ("claims.pause", "from pytest_k8snet.probes import nodes"),
         ("claims.pause", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pytest"),
+        ("meaning.nodes", "from pytest_k8snet.report.drawing import Drawing"),
+        ("meaning.nodes", "from pytest_k8snet.probes import labs"),
+        ("meaning.nodes", "from pathlib import Path"),
         ("intent", "from pytest_k8snet.evidence.routes import Route"),
         ("probes.nodes", "from pytest_k8snet.claims.verdict import Verdict"),
         ("probes.nodes", "from pytest_k8snet.clusters import replay"),
@@ -203,6 +209,7 @@ def test_the_checker_rejects(module: str, source: str) -> None:
         ("evidence.packets", "from scapy.layers.inet import IP\nimport_module(f'scapy.layers.{name}')"),
         ("evidence.__init__", "from .errors import ParseError"),
         ("claims.pause", "from pytest_k8snet.evidence import routes"),
+        ("meaning.nodes", "from pytest_k8snet.claims.ledger import Ledger\nfrom fnmatch import fnmatchcase"),
         ("probes.nodes", "from pytest_k8snet.clusters.base import Node"),
         ("clusters.kind", "import subprocess, kubernetes"),
         ("plugin", "import pytest\nfrom pytest_k8snet import options"),
