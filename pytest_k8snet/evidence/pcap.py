@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pytest_k8snet.evidence.errors import ParseError
@@ -20,6 +21,10 @@ MAGIC = {
     b"\xa1\xb2\x3c\x4d": (">", 1_000_000_000),
 }
 PCAPNG = b"\x0a\x0d\x0d\x0a"
+
+
+class Cut(ParseError):
+    """The file ends inside a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +47,41 @@ def link_type(content: bytes) -> int:
 
 def records(content: bytes) -> Iterator[Record]:
     """Every frame in file order. Raises ParseError where the file ends inside a record."""
+    for number, (begin, end, time, length) in enumerate(_spans(content), 1):
+        yield Record(number, time, content[begin + RECORD_HEADER : end], length)
+
+
+def count(content: bytes) -> int:
+    """The number of frames. Raises ParseError like :func:`records`."""
+    return sum(1 for _ in _spans(content))
+
+
+def window(content: bytes, start: float, end: float) -> bytes:
+    """The same file with only the frames of ``start <= time <= end`` (seconds since the epoch).
+
+    For files that are too long to decode whole. A last record that is cut is left out: whoever kept the file
+    knows that it is cut. Raises ParseError otherwise like :func:`records`.
+    """
+    _byte_order(content)
+    kept = [content[:FILE_HEADER]]
+    with suppress(Cut):
+        for begin, after, time, _ in _spans(content):
+            if start <= time <= end:
+                kept.append(content[begin:after])
+    return b"".join(kept)
+
+
+def _spans(content: bytes) -> Iterator[tuple[int, int, float, int]]:
+    """Of each record: where its header begins and its frame ends, its time, the frame's size on the wire."""
     order, fractions = _byte_order(content)
     header = struct.Struct(order + "IIII")
     position = FILE_HEADER
     number = 0
     while position < len(content):
         number += 1
+        begin = position
         if position + RECORD_HEADER > len(content):
-            raise ParseError(WHAT, f"cut inside the header of packet {number}")
+            raise Cut(WHAT, f"cut inside the header of packet {number}")
         seconds, fraction, captured, length = header.unpack_from(content, position)
         position += RECORD_HEADER
         if captured > LARGEST_RECORD or captured > length or fraction >= fractions:
@@ -59,13 +91,12 @@ def records(content: bytes) -> Iterator[Record]:
                 f"{captured} of {length} bytes at {seconds} s + {fraction}/{fractions}",
             )
         if position + captured > len(content):
-            raise ParseError(
+            raise Cut(
                 WHAT,
                 f"cut inside packet {number}: {len(content) - position} of {captured} bytes are there",
             )
-        frame = content[position : position + captured]
-        yield Record(number, seconds + fraction / fractions, frame, length)
         position += captured
+        yield begin, position, seconds + fraction / fractions, length
 
 
 def _byte_order(content: bytes) -> tuple[str, int]:

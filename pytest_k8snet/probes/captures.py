@@ -25,6 +25,7 @@ CATCHING_UP = 3.0
 #: joins segments itself (cards, veths) libpcap keeps room for 64 KiB a frame: 32 frames in the 2 MiB that it
 #: takes by default, 255 in these 16 MiB. And uplinks of machines in use must not become promiscuous.
 REAL = ("-p", "-B", "16384")
+WHOLE = ("-nn", "-U", "--immediate-mode", "-s", "0")  #: every packet, all of it, written as it comes
 
 
 @dataclass(frozen=True)
@@ -50,24 +51,87 @@ def capturing(cluster: Cluster, points: Sequence[Point], *, pcap: str, filter: s
     ``pcap`` begins the names of the files that a bundle keeps ("<lab>-<request>"). What goes wrong with a
     capture becomes the failed reading of its point; the others go on.
     """
-    deadline = Deadline(cluster.patience.listening)
-    started: list[_Started] = []
     captures = Captures()
+    options = WHOLE if cluster.info.reference else (*REAL, *WHOLE)
+    running = Tcpdumps(cluster, pcap=pcap, options=options, filter=filter)
     try:
-        for point in points:
-            started.append(_Started(cluster, point, f"{pcap}-{point.id}.pcap", filter))
-        for capture in started:
-            capture.wait(deadline)
-        yield captures
-        listening = [capture for capture in started if capture.listens]
-        if listening:
-            cluster.tape.wait(SETTLE)
-        deadline = Deadline(CATCHING_UP)
-        for capture in listening:
-            capture.catch_up(deadline)
+        with running.at(points):
+            yield captures
     finally:
-        # Also when the block was left by an exception: no tcpdump stays behind on a node.
-        captures.points = tuple(capture.end() for capture in started)
+        captures.points = tuple(
+            CapturePoint(
+                id=capture.point.id,
+                node=capture.point.node,
+                interface=capture.interface,
+                run=derive(capture.run, captured),
+                pcap=capture.pcap,
+            )
+            for capture in running.ended
+        )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One tcpdump that has ended, raw."""
+
+    point: Point
+    interface: str
+    command: str
+    result: CommandResult | None  #: None: it never ran, or what it said is lost
+    problem: Reading[CommandResult] | None  #: why it may have missed packets: it did not listen in time
+    pcap: str  #: file name in the bundle
+
+    @property
+    def run(self) -> Reading[CommandResult]:
+        """What it said, as far as that may be judged."""
+        node = self.point.node.name
+        if self.result is None:
+            return self.problem or Reading(node, self.command)
+        # What tcpdump itself says (127: not installed; 1: no such device) tells more than "not listening".
+        if self.result.exit_status == NOT_FOUND or (self.problem is None and self.result.exit_status):
+            return failed(node, self.command, self.result)
+        return self.problem or Reading(node, self.command, self.result)
+
+
+class Tcpdumps:
+    """One tcpdump at each of several points: with ``options``, for what passes ``filter``."""
+
+    def __init__(self, cluster: Cluster, *, pcap: str, options: Sequence[str], filter: str) -> None:
+        self.ended: list[Ended] = []  #: in the order of the points, when they have ended
+        self._cluster = cluster
+        self._pcap = pcap
+        self._options = options
+        self._filter = filter
+        self._started: list[_Started] = []
+
+    @contextmanager
+    def at(self, points: Sequence[Point]) -> Iterator[None]:
+        """All listen when the block begins, and have ended after it."""
+        deadline = Deadline(self._cluster.patience.listening)
+        try:
+            for point in points:
+                pcap = f"{self._pcap}-{point.id}.pcap"
+                self._started.append(_Started(self._cluster, point, pcap, self._options, self._filter))
+            for capture in self._started:
+                capture.wait(deadline)
+            yield
+            if self._listening:
+                self._cluster.tape.wait(SETTLE)
+            deadline = Deadline(CATCHING_UP)
+            for capture in self._listening:
+                capture.catch_up(deadline)
+        finally:
+            # Also when the block was left by an exception: no tcpdump stays behind on a node.
+            self.ended.extend(capture.end() for capture in self._started)
+
+    def take_in(self) -> None:
+        """Read what they wrote so far, so that none waits for a reader."""
+        for capture in self._started:
+            capture.take_in()
+
+    @property
+    def _listening(self) -> list[_Started]:
+        return [capture for capture in self._started if capture.listens]
 
 
 def flow_filter(ports: Iterable[int], version: int = 4) -> str:
@@ -84,7 +148,9 @@ def flow_filter(ports: Iterable[int], version: int = 4) -> str:
 class _Started:
     """One tcpdump, from its start to its packets."""
 
-    def __init__(self, cluster: Cluster, point: Point, pcap: str, filter: str) -> None:
+    def __init__(
+        self, cluster: Cluster, point: Point, pcap: str, options: Sequence[str], filter: str
+    ) -> None:
         self._point = point
         self._pcap = pcap
         self._node = point.node.name
@@ -92,9 +158,7 @@ class _Started:
         self._running: RunningCommand | None = None
         self._problem: Reading[CommandResult] | None = None
         # Not as another user (-Z root): nothing is written to disk, and the node may not have user tcpdump.
-        options = ("-nn", "-U", "--immediate-mode", "-s", "0", "-Z", "root", "-w", "-")
-        real = () if cluster.info.reference else REAL
-        argv = ("tcpdump", "-i", self._interface, *real, *options, filter)
+        argv = ("tcpdump", "-i", self._interface, *options, "-Z", "root", "-w", "-", filter)
         self._command = shlex.join(argv)
         if point.interface.failure or not self._interface:
             self._problem = failed_as(point.interface)
@@ -121,35 +185,24 @@ class _Started:
                 advice=f"run `{self._command}` on {self._node} and see what it says",
             )
 
+    def take_in(self) -> None:
+        if self._running is not None:
+            self._running.drain()
+
     def catch_up(self, deadline: Deadline) -> None:
         if self._running is not None:
             with suppress(ClusterError):  # its end will tell
                 self._running.catch_up(tcpdump.all_read, deadline.left)
 
-    def end(self) -> CapturePoint:
-        run: Reading[CommandResult]
-        if self._running is None:
-            run = self._problem or Reading(self._node, self._command)
-        else:
+    def end(self) -> Ended:
+        result, problem = None, self._problem
+        if self._running is not None:
             try:
                 result = self._running.stop()
             except ClusterError as error:
-                run = self._problem or unreached(self._node, self._command, error)
-            else:
-                run = self._judged(result)
-        return CapturePoint(
-            id=self._point.id,
-            node=self._point.node,
-            interface=self._interface,
-            run=derive(run, captured),
-            pcap=self._pcap if self._running else "",
-        )
-
-    def _judged(self, result: CommandResult) -> Reading[CommandResult]:
-        # What tcpdump itself says (127: not installed; 1: no such device) tells more than "not listening".
-        if result.exit_status == NOT_FOUND or (self._problem is None and result.exit_status):
-            return failed(self._node, self._command, result)
-        return self._problem or Reading(self._node, self._command, result)
+                problem = problem or unreached(self._node, self._command, error)
+        pcap = self._pcap if self._running else ""
+        return Ended(self._point, self._interface, self._command, result, problem, pcap)
 
 
 def captured(result: CommandResult) -> CaptureRun:

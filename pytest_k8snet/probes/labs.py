@@ -58,7 +58,7 @@ LARGE = "/large"  #: the reference network's application answers it with 128 KiB
 SPREAD = 40
 
 
-class _Nodes:
+class LabNodes:
     """The nodes of one lab, each observed once, with what its claims need."""
 
     def __init__(
@@ -88,7 +88,7 @@ class _Nodes:
 def observe_pause(cluster: Cluster, intent: Intent) -> PauseLab:
     """Lab 1: pod-pause, its namespace, and requests to its two ports from inside and outside."""
     found = find_pod(cluster, PAUSE, read_pods(cluster))
-    nodes = _Nodes(cluster, intent)
+    nodes = LabNodes(cluster, intent)
     pod = observe_pod(cluster, found, nodes.named(found.node))
     (first, first_port), (second, second_port) = PAUSE_PORTS.items()
     siblings = tuple(
@@ -109,8 +109,8 @@ def observe_pod_network(cluster: Cluster, intent: Intent) -> PodNetworkLab:
 
     That is an answer of the reference network's application. Others have none to give: there it is a request.
     """
-    nodes = _Nodes(cluster, intent)
-    source, target = _pods(cluster, nodes, (SOURCE, TARGET))
+    nodes = LabNodes(cluster, intent)
+    source, target = pods_of(cluster, nodes, (SOURCE, TARGET))
     request, large = trace_from_pod(
         cluster,
         source,
@@ -140,12 +140,12 @@ def observe_clusterip(cluster: Cluster, intent: Intent) -> ClusterIPLab:
     """Lab 3: pod-src asks svc-clusterip; the rules that count are those of pod-src's node."""
     pods = read_pods(cluster)
     services = read_objects(cluster, "services", objects.parse_services)
-    service = _find_service(cluster, CLUSTERIP, services)
+    service = find_service(cluster, CLUSTERIP, services)
     if service.cluster_ip is None:
         raise ClusterError(f"service {CLUSTERIP} has no cluster IP: it can't be asked")
-    nodes = _Nodes(cluster, intent)
+    nodes = LabNodes(cluster, intent)
     nodes.named(find_pod(cluster, SOURCE, pods).node, rules=True)
-    source, target = _pods(cluster, nodes, (SOURCE, TARGET), pods, inside=False)
+    source, target = pods_of(cluster, nodes, (SOURCE, TARGET), pods, inside=False)
     (request,) = trace_from_pod(
         cluster,
         source,
@@ -154,7 +154,7 @@ def observe_clusterip(cluster: Cluster, intent: Intent) -> ClusterIPLab:
         asked_ip=service.cluster_ip,
         asked_port=service.ports[0].port,
         asked_name=CLUSTERIP,
-        target_port=_target_port(service),
+        target_port=target_port_of(service),
     )
     return ClusterIPLab(
         source=source,
@@ -169,10 +169,10 @@ def observe_nodeport(cluster: Cluster, intent: Intent) -> NodePortLab:
     """Lab 4: the master asks node2's NodePort, then every node's."""
     pods = read_pods(cluster)
     services = read_objects(cluster, "services", objects.parse_services)
-    service = _find_service(cluster, NODEPORT, services)
-    nodes = _Nodes(cluster, intent, rules=True, listeners=True)
+    service = find_service(cluster, NODEPORT, services)
+    nodes = LabNodes(cluster, intent, rules=True, listeners=True)
     master, entry = nodes.role("master"), nodes.role("node2")
-    (target,) = _pods(cluster, nodes, (TARGET,), pods, inside=False)
+    (target,) = pods_of(cluster, nodes, (TARGET,), pods, inside=False)
     everywhere = tuple(nodes.named(name) for name in dict.fromkeys(cluster.roles.values()))
     (request,) = trace_from_node(
         cluster,
@@ -181,7 +181,7 @@ def observe_nodeport(cluster: Cluster, intent: Intent) -> NodePortLab:
         target,
         questions=(Question("request", PATH),),
         node_port=intent.node_port,
-        target_port=_target_port(service),
+        target_port=target_port_of(service),
     )
     client = from_node(cluster.nodes[master.name])
     asked = []
@@ -207,7 +207,7 @@ def observe_spread(cluster: Cluster, intent: Intent, pod_dest: Manifest) -> Read
     The two pods are removed again, whatever happens.
     """
     services = read_objects(cluster, "services", objects.parse_services)
-    service = _find_service(cluster, CLUSTERIP, services)
+    service = find_service(cluster, CLUSTERIP, services)
     source = find_pod(cluster, SOURCE, read_pods(cluster))
     more = [_like(pod_dest, f"{pod_dest.name}-{number}") for number in (2, 3)]
     try:
@@ -244,8 +244,8 @@ def trace_between(
     container: str = "",
 ) -> TracedRequest:
     """Any pod asks any pod, or the service address ``asked`` that leads to it: for tests that users write."""
-    nodes = _Nodes(cluster, intent, rules=True)
-    one, other = _pods(cluster, nodes, (source, target), inside=False)
+    nodes = LabNodes(cluster, intent, rules=True)
+    one, other = pods_of(cluster, nodes, (source, target), inside=False)
     (request,) = trace_from_pod(
         cluster,
         one,
@@ -259,9 +259,9 @@ def trace_between(
     return request
 
 
-def _pods(
+def pods_of(
     cluster: Cluster,
-    nodes: _Nodes,
+    nodes: LabNodes,
     names: Iterable[str],
     pods: Reading[tuple[Pod, ...]] | None = None,
     *,
@@ -294,7 +294,7 @@ def _other_nodes(cluster: Cluster, node: str) -> list[Node]:
     return [cluster.nodes[name] for name in dict.fromkeys([*preferred, *cluster.nodes]) if name != node]
 
 
-def _find_service(cluster: Cluster, name: str, services: Reading[tuple[Service, ...]]) -> Service:
+def find_service(cluster: Cluster, name: str, services: Reading[tuple[Service, ...]]) -> Service:
     if services.failure:
         raise ClusterError(f"{services.command}: {services.failure}")
     for service in services.get():
@@ -305,7 +305,7 @@ def _find_service(cluster: Cluster, name: str, services: Reading[tuple[Service, 
     raise ClusterError(f"no service {name} in namespace {cluster.namespace}: was its manifest applied?")
 
 
-def _target_port(service: Service) -> int:
+def target_port_of(service: Service) -> int:
     """A named target port is the container's business; the labs' pods all listen on :data:`PORT`."""
     port = service.ports[0].target_port
     return port if isinstance(port, int) else PORT

@@ -5,10 +5,12 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_k8snet.evidence import pcap
 from pytest_k8snet.evidence.errors import ParseError
-from pytest_k8snet.evidence.pcap import Record, link_type, records
+from pytest_k8snet.evidence.pcap import Record, count, link_type, records, window
 
 LARGEST = 262_144
 FORMATS = [
@@ -112,3 +114,47 @@ def test_an_unknown_magic_number_is_shown() -> None:
             link_type(content)
         assert caught.value.near == content[:16].hex(" ")
     assert caught.value.what == pcap.WHAT
+
+
+@pytest.mark.parametrize(("order", "magic", "per_second"), FORMATS)
+def test_a_window_keeps_both_of_its_ends(order: str, magic: int, per_second: int) -> None:
+    half = per_second // 2
+    frames = [record(b"%d" % number, order=order, fraction=number * half // 2) for number in range(4)]
+    file = header(order, magic) + b"".join(frames)  # at 5, 5.25, 5.5 and 5.75 s
+    assert window(file, 5.25, 5.5) == header(order, magic) + frames[1] + frames[2]
+    assert window(file, 5.26, 5.49) == header(order, magic)
+    assert window(file, 0, 9) == file
+
+
+@given(
+    times=st.lists(st.integers(0, 10**6 - 1), max_size=20),
+    start=st.integers(-1, 10**6),
+    size=st.integers(-1, 10**6),
+)
+def test_a_window_is_the_same_as_looking_at_all(times: list[int], start: int, size: int) -> None:
+    """Whatever the order: a capture's packets are not always in that of their times."""
+    file = header() + b"".join(record(b"%d" % number, fraction=time) for number, time in enumerate(times))
+    begin, end = 5 + start / 10**6, 5 + (start + size) / 10**6
+    kept = [found for found in records(file) if begin <= found.time <= end]
+    windowed = window(file, begin, end)
+    assert [(found.time, found.content, found.length) for found in records(windowed)] == [
+        (found.time, found.content, found.length) for found in kept
+    ]
+    assert (count(file), count(windowed)) == (len(times), len(kept))
+
+
+@pytest.mark.parametrize("missing", [1, 9, 10, 11, 25])
+def test_a_window_of_a_cut_file_has_what_is_whole(missing: int) -> None:
+    file = header() + record(b"first") + record(b"0123456789")
+    assert window(file[:-missing], 0, 9) == header() + record(b"first")
+    with pytest.raises(ParseError, match="cut inside"):
+        count(file[:-missing])
+
+
+def test_a_window_of_no_capture() -> None:
+    for content in (b"", b"hello", header()[:10]):
+        with pytest.raises(ParseError):
+            window(content, 0, 9)
+    broken = record(b"abc", length=2)
+    with pytest.raises(ParseError, match="impossible header"):
+        window(header() + broken, 0, 9)

@@ -1,0 +1,131 @@
+"""The machine that runs pytest, while a cluster is watched: its clock, its beats, the user's command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from pytest_k8snet.clusters.base import ClusterError, Deadline
+from pytest_k8snet.evidence.outage import INTERVAL, LATE, Beat, Watched
+
+TAIL = 8192  #: bytes of the command's last words that are kept
+STEP = 0.05  #: seconds between two looks at whether the command has ended
+ENDING = 5.0  #: seconds for a command to end on SIGINT, and as many on SIGTERM; it is killed then
+
+
+@dataclass
+class Heart:
+    """The beats of this machine, from a thread's start to its end."""
+
+    began: float = 0.0
+    beaten: int = 0
+    late: list[Beat] = field(default_factory=list)
+
+    def until_now(self) -> Watched:
+        return Watched((), tuple(self.late), self.began, time.time(), self.beaten)
+
+
+class Here:
+    """Runs ``command`` by a shell, as its user would type it; the watch says when."""
+
+    def __init__(self, command: str) -> None:
+        self.text = command
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    @contextmanager
+    def beating(self) -> Iterator[Heart]:
+        """A thread beats while the block runs, as the clients on the nodes do."""
+        heart = Heart(began=time.time())
+        ended = threading.Event()
+        thread = threading.Thread(target=_beat, args=(heart, ended), name="k8snet-heart", daemon=True)
+        thread.start()
+        try:
+            yield heart
+        finally:
+            ended.set()
+            thread.join()
+
+    def run(self, meanwhile: Callable[[], None]) -> tuple[int, str]:
+        """The command to its end: exit status, as a shell's ``$?``, and its last words.
+
+        ``meanwhile`` is called again and again. What the command leaves running in the background goes on;
+        but when an exception ends this (Ctrl-C), everything in its process group is ended. Raises
+        ClusterError where there is no shell.
+        """
+        said = bytearray()
+        try:
+            child = subprocess.Popen(
+                ("/bin/sh", "-c", self.text),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ClusterError(f"/bin/sh can't be started on this machine: {error.strerror}") from error
+        assert child.stdout is not None
+        with child.stdout as pipe:
+            os.set_blocking(pipe.fileno(), False)
+            try:
+                while _runs(child):
+                    _take(pipe.fileno(), said)
+                    meanwhile()
+            except BaseException:
+                _end(child)
+                raise
+            _take(pipe.fileno(), said)
+        status = child.returncode
+        return (128 - status if status < 0 else status), said.decode(errors="replace").strip()
+
+
+def _beat(heart: Heart, ended: threading.Event) -> None:
+    began = due = time.monotonic()
+    while not ended.wait(max(0.0, due - time.monotonic())):
+        late = time.monotonic() - due
+        heart.beaten += 1
+        if late >= LATE:
+            heart.late.append(Beat("", heart.began + due - began, late))
+        due += INTERVAL * (1 + int(late / INTERVAL))
+
+
+def _runs(child: subprocess.Popen[bytes]) -> bool:
+    """Whether it still does after a moment."""
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(STEP)
+    return child.returncode is None
+
+
+def _take(pipe: int, said: bytearray) -> None:
+    """What is in the pipe now, of all that was said the end: a child of the command's may hold it open."""
+    with suppress(BlockingIOError):
+        for _ in range(64):  # one that writes without end must not keep us here
+            piece = os.read(pipe, 65536)
+            if not piece:
+                return
+            said += piece
+            del said[:-TAIL]
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Interrupt the command and all it started, and wait for it; kill what does not heed it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        deadline = Deadline(ENDING)
+        while deadline.left:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(STEP)
+            try:
+                os.killpg(child.pid, 0)  # the shell may be gone and a child of it not
+            except ProcessLookupError:
+                return
+            time.sleep(STEP)

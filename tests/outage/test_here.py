@@ -1,0 +1,95 @@
+"""The user's command, and the beats of the machine that runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pytest_k8snet.clusters import here
+from pytest_k8snet.clusters.base import ClusterError
+from pytest_k8snet.clusters.here import Here
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("echo one; echo two >&2", 0, "one\ntwo"),
+        ("echo $((1 + 1)) | tr 2 4; exit 3", 3, "4"),
+        ("kill -TERM $$", 143, ""),
+        ("no-such-program", 127, "/bin/sh: 1: no-such-program: not found"),
+        ("cat", 0, ""),  # nobody types into it
+    ],
+)
+def test_a_command_as_a_user_types_it(command: str, status: int, words: str) -> None:
+    assert Here(command).run(nothing) == (status, words)
+
+
+def test_only_its_last_words_are_kept() -> None:
+    _, said = Here("seq 20000; echo end").run(nothing)
+    assert said.endswith("20000\nend")
+    assert len(said) <= here.TAIL
+
+
+def test_what_it_leaves_in_the_background_is_not_waited_for(tmp_path: Path) -> None:
+    _, said = Here(f"sleep 60 & echo $! > {tmp_path}/pid; echo done").run(nothing)
+    left = int((tmp_path / "pid").read_text())
+    try:
+        assert said == "done"
+        os.kill(left, 0)  # it goes on
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
+def gone(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize("command", ["sleep 60", "trap '' INT TERM; sleep 60; sleep 60"])
+def test_an_interrupt_ends_it_and_all_that_it_started(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(here, "ENDING", 0.3)
+    begun = tmp_path / "pids"
+
+    def interrupt() -> None:
+        if begun.exists() and begun.read_text().count("\n") == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Here(f"sleep 61 & (echo $!; echo $$) > {begun}; {command}").run(interrupt)
+    pids = [int(pid) for pid in begun.read_text().split()]
+    for _ in range(100):
+        if all(map(gone, pids)):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"still there: {pids}")
+
+
+def test_a_machine_without_a_shell_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **more: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("pytest_k8snet.clusters.here.subprocess.Popen", refuse)
+    with pytest.raises(ClusterError, match=r"^/bin/sh can't be started on this machine: No such file"):
+        Here("true").run(nothing)
+
+
+def test_it_beats_while_the_block_runs_and_no_longer() -> None:
+    machine = Here("true")
+    with machine.beating() as heart:
+        while heart.until_now().beaten < 3:
+            time.sleep(0.02)
+    watched = heart.until_now()
+    assert watched.began <= machine.now() <= watched.ended + 1
+    beaten = heart.beaten
+    time.sleep(0.12)
+    assert heart.beaten == beaten
