@@ -215,11 +215,14 @@ def rules_conntrack_wire(lab: NodePortLab, intent: Intent) -> Verdict:
     return all_of((walked, tracked, _same_source(ledger, result))) if tracked.held else tracked
 
 
-def _ledger(lab: NodePortLab, intent: Intent) -> Ledger:
+def client_kept(lab: NodePortLab) -> bool:
+    """The service declares externalTrafficPolicy Local: its NodePort traffic keeps the client's address."""
     service = lab.service
-    local = not service.failure and service.value is not None
-    kept = local and service.get().external_traffic_policy == "Local"
-    return Ledger.of(lab.request, intent, client_kept=kept)
+    return not service.failure and service.get().external_traffic_policy == "Local"
+
+
+def _ledger(lab: NodePortLab, intent: Intent) -> Ledger:
+    return Ledger.of(lab.request, intent, client_kept=client_kept(lab))
 
 
 def _refused(lab: NodePortLab) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,10 @@ from pytest_k8snet.evidence.reading import NotObserved
 
 if TYPE_CHECKING:
     from pytest_k8snet.claims.ledger import Hop, Ledger
+
+#: The end of a packet that is rewritten, and what that is called.
+_DONE = (("dst", "DNAT"), ("src", "SNAT"))
+_UNDONE = (("src", "un-DNAT"), ("dst", "un-SNAT"))
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class LedgerRow:
     inner: str = ""  #: "20.109.131.5:35096 -> 20.111.156.72:8080"
     ttl: int | None = None  #: of the inner header
     changes: tuple[str, ...] = ()  #: since the sighting before: "encapsulated", "TTL -1", "DNAT a -> b"
-    note: str = ""  #: why nothing is shown
+    note: str = ""  #: why nothing is shown; of an answer also what the packet that is shown lacks
     expected: str = ""  #: what the intent expects, where this row differs from it
     first_difference: bool = False
 
@@ -39,47 +43,83 @@ class LedgerRow:
 
 def rows_of(ledger: Ledger) -> tuple[LedgerRow, ...]:
     """The rows in path order; the first that differs from the intent is marked."""
+    return lined_up(pair for hop in ledger.hops for pair in _rows_at(hop))
+
+
+def lined_up(
+    sighted: Iterable[tuple[LedgerRow, Packet | None]], *, back: bool = False
+) -> tuple[LedgerRow, ...]:
+    """Rows with what changed since the packet before, and a mark on the first that differs.
+
+    ``back``: they are an answer's, on which addresses are translated back.
+    """
     before: Packet | None = None
     rows: list[LedgerRow] = []
     marked = False
-    for hop in ledger.hops:
-        for row, packet in _rows_at(hop):
-            if packet is not None:
-                row = replace(row, changes=changes(before, packet) if before else ("sent",))
-                before = packet
-            if row.differs and not marked:
-                row, marked = replace(row, first_difference=True), True
-            rows.append(row)
+    for row, packet in sighted:
+        if packet is not None:
+            row = replace(row, changes=changes(before, packet, back=back) if before else ("sent",))
+            before = packet
+        if row.differs and not marked:
+            row, marked = replace(row, first_difference=True), True
+        rows.append(row)
     return tuple(rows)
 
 
+def row_at(hop: Hop, packet: Packet | None = None, note: str = "") -> LedgerRow:
+    """One row of a point: a sighting, or why there is none."""
+    row = LedgerRow(hop.point.id, hop.node.name, hop.point.interface, note=note)
+    if packet is None:
+        return row
+    return replace(
+        row,
+        number=packet.number,
+        time=packet.time,
+        outer=describe_envelope(packet),
+        inner=f"{describe_end(packet, 'src')} -> {describe_end(packet, 'dst')}",
+        ttl=packet.ip.ttl,
+    )
+
+
+def unobserved(missing: NotObserved) -> str:
+    """The note of a point whose capture can't be read. Reports know it by its beginning."""
+    return f"not observed: {missing.cause}"
+
+
 def _rows_at(hop: Hop) -> Iterator[tuple[LedgerRow, Packet | None]]:
-    blank = LedgerRow(hop.point.id, hop.node.name, hop.point.interface)
     try:
         sightings = hop.sightings
     except NotObserved as missing:
-        yield replace(blank, note=f"not observed: {missing.cause}"), None
+        yield row_at(hop, note=unobserved(missing)), None
         return
     wanted = _wanted(hop)
-    for packet in sightings:
-        row = replace(
-            blank,
-            number=packet.number,
-            time=packet.time,
-            outer=describe_envelope(packet),
-            inner=f"{describe_end(packet, 'src')} -> {describe_end(packet, 'dst')}",
-            ttl=packet.ip.ttl,
-        )
-        if wanted is not None and not any(matcher.matches(packet) for matcher in wanted):
-            row = replace(row, expected=_in_words(wanted))
-        yield row, packet
     missing_forms = tuple(m for m in wanted or () if not any(map(m.matches, sightings)))
+    for packet in sightings:
+        row = row_at(hop, packet)
+        if wanted is not None and not any(matcher.matches(packet) for matcher in wanted):
+            if not missing_forms and (meant := _flooded_from(hop, packet)):
+                yield replace(row, note=f"flooded: meant for {meant}"), None
+                continue
+            row = replace(row, expected=in_words(wanted) or "nothing of this request")
+        yield row, packet
     if sightings and len(sightings) < len(wanted or ()) and missing_forms:
-        yield replace(blank, note="not seen here", expected=_in_words(missing_forms)), None
+        yield replace(row_at(hop, note="not seen here"), expected=in_words(missing_forms)), None
     elif not sightings and (missing_forms or wanted is None):
         outcome, seen, _ = hop.absence
         differs = outcome is Outcome.BROKEN and bool(missing_forms)
-        yield replace(blank, note=seen, expected=_in_words(missing_forms) if differs else ""), None
+        yield replace(row_at(hop, note=seen), expected=in_words(missing_forms) if differs else ""), None
+
+
+def _flooded_from(hop: Hop, packet: Packet) -> str:
+    """The uplink of another node that a frame was meant for which a bridge or switch sent to all; "" where
+    there is none. Captures see frames to other stations (that of a node which went, most of all)."""
+    if not hop.point.id.endswith("-uplink"):
+        return ""
+    for other in hop.ledger.hops:
+        apart = other.point.id.endswith("-uplink") and other.node.name != hop.node.name
+        if apart and any(matcher.matches(packet) for matcher in _wanted(other) or ()):
+            return other.where
+    return ""
 
 
 def _wanted(hop: Hop) -> tuple[Matcher, ...] | None:
@@ -89,12 +129,17 @@ def _wanted(hop: Hop) -> tuple[Matcher, ...] | None:
         return None
 
 
-def _in_words(matchers: Sequence[Matcher]) -> str:
-    return ", then ".join(map(str, matchers)) or "nothing of this request"
+def in_words(matchers: Iterable[Matcher]) -> str:
+    """Forms that are due at one point, in order."""
+    return ", then ".join(map(str, matchers))
 
 
-def changes(before: Packet, after: Packet) -> tuple[str, ...]:
-    """What happened to a packet between two sightings of it."""
+def changes(before: Packet, after: Packet, *, back: bool = False) -> tuple[str, ...]:
+    """What happened to a packet between two sightings of it.
+
+    ``back``: it is an answer. Conntrack undoes on its source what DNAT did to the request's destination, and
+    on its destination what SNAT did to the source: "un-DNAT a -> b", "un-SNAT a -> b".
+    """
     found = []
     if len(after.tunnels) > len(before.tunnels):
         found.append("encapsulated" + (" twice" if len(after.tunnels) > 1 else ""))
@@ -102,7 +147,7 @@ def changes(before: Packet, after: Packet) -> tuple[str, ...]:
         found.append("decapsulated")
     elif describe_envelope(after) != describe_envelope(before):
         found.append("envelope changed")
-    for end, name in (("dst", "DNAT"), ("src", "SNAT")):
+    for end, name in _UNDONE if back else _DONE:
         old, new = describe_end(before, end), describe_end(after, end)
         if old != new:
             found.append(f"{name} {old} -> {new}")

@@ -401,6 +401,26 @@ class TestRows:
         assert (row.point, row.note) == ("entry-uplink", "not seen here")
         assert "IPIP" in row.expected
 
+    def test_a_frame_that_a_bridge_sent_to_all_is_no_difference(self) -> None:
+        request = scenes.nodeport().request
+        asked = packets_at(request, "client-uplink")
+        meant_for_node1 = packets_at(request, "target-uplink")
+        rows = ledger(with_point(request, "client-uplink", (*asked, *meant_for_node1))).rows
+        flooded = next(row for row in rows if row.note)
+        assert (flooded.point, flooded.note) == ("client-uplink", "flooded: meant for k8s-node2 eth1")
+        assert not any(row.differs for row in rows)
+
+    def test_a_bare_copy_beside_the_envelope_is_one(self) -> None:
+        bare = conversation(replace(VETH, ttl=63))
+        request = pod_request()
+        both = (*bare, *packets_at(request, "source-uplink"))
+        assert self.marked(ledger(with_point(request, "source-uplink", both))).outer == ""
+
+    def test_an_envelope_where_the_asked_form_is_missing_is_one(self) -> None:
+        request = scenes.nodeport().request
+        only = with_point(request, "client-uplink", packets_at(request, "target-uplink"))
+        assert self.marked(ledger(only)).point == "client-uplink"
+
     def test_envelopes_that_change_or_nest(self) -> None:
         wrong = wrapped(replace(VETH, ttl=63), there=NODE2, back=MASTER)
         twice = replace(UPLINK, envelope=(ipip_tunnel(NODE2, NODE1),) * 2)
