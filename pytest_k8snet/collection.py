@@ -12,8 +12,10 @@ from pytest_k8snet.manifests import Manifest, ManifestError, load_all
 from pytest_k8snet.settings import Settings
 
 BUNDLED = ("pause", "pod_network", "clusterip", "nodeport")  #: in the document's order
+OUTAGE = "outage"  #: the lab that runs the command of --k8snet-watch; before all others, which judge after it
 MANIFESTS = "K8SNET_MANIFESTS"  #: module constant: paths of further manifests, relative to the test file
 
+NOT_WATCHED = "nothing to watch: --k8snet-watch COMMAND runs it while clients send"
 NOT_DISRUPTIVE = "kills or adds containers: on a cluster that exists, only with --k8snet-disruptive"
 
 _WORKER_PROBLEM = "k8snet_usage_error"  # a worker's message to its controller, in xdist's workeroutput
@@ -65,15 +67,23 @@ def manifests_of(items: Iterable[pytest.Item]) -> list[Manifest]:
     return load_all(dict.fromkeys(files))
 
 
-def take_bundled(config: pytest.Config) -> Path:
-    """Point pytest at the bundled labs where the user named no path; returns their directory.
+def watches(settings: Settings) -> bool:
+    """Whether the lab :data:`OUTAGE` has anything to show: a command to run, or one that was recorded."""
+    recorded = settings.replay is not None and (settings.replay / "labs" / OUTAGE).is_dir()
+    return bool(settings.watch) or recorded
+
+
+def take_bundled(config: pytest.Config, *, outage: bool = False) -> Path:
+    """Point pytest at the bundled labs where the user named no path; returns their directory. ``outage``: at
+    that lab too.
 
     ``scenarios/...`` on the command line (an id as reports print it) means the bundled file where the
     user has no such file of their own.
     """
     directory = bundled_labs()
+    labs = (OUTAGE, *BUNDLED) if outage else BUNDLED
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args = [str(directory / lab) for lab in BUNDLED]
+        config.args = [str(directory / lab) for lab in labs]
         return directory
     for index, arg in enumerate(config.args):
         path, colons, names = arg.partition("::")
@@ -84,11 +94,20 @@ def take_bundled(config: pytest.Config) -> Path:
     return directory
 
 
+def _covers(arg: str, lab: Path) -> bool:
+    """Whether an argument of pytest's names ``lab``, what is in it, or where it is."""
+    path = Path(arg.partition("::")[0]).absolute()
+    return lab.is_relative_to(path) or path.is_relative_to(lab)
+
+
 class Collection:
     """Hooks that collect the bundled labs from anywhere and check manifests before anything starts."""
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
-        self._directory = take_bundled(config)
+        self._outage = watches(settings)
+        self._directory = take_bundled(config, outage=self._outage)
+        if settings.watch and not any(_covers(arg, self._directory / OUTAGE) for arg in config.args):
+            config.args.insert(0, str(self._directory / OUTAGE))  # the command must run, whatever is named
         self._settings = settings
         # The bundled labs were asked for: the way to them must stay open where they are installed in a
         # virtual environment inside the user's project, which pytest otherwise passes by.
@@ -96,6 +115,8 @@ class Collection:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        if collection_path == self._directory / OUTAGE and not self._outage:
+            return True
         return False if self._asked and self._directory.is_relative_to(collection_path) else None
 
     @pytest.hookimpl(tryfirst=True)
@@ -115,6 +136,8 @@ class Collection:
         for item in items:
             if uses(item, "judge"):
                 item.user_properties.append(("k8snet_claim", claim_id(item)))
+            if self._is_outage(item) and not self._outage:
+                item.add_marker(pytest.mark.skip(reason=NOT_WATCHED))
             if not self._settings.disruptive and item.get_closest_marker("disruptive"):
                 item.add_marker(pytest.mark.skip(reason=NOT_DISRUPTIVE))
         try:
@@ -126,6 +149,18 @@ class Collection:
             # A worker's exit status reaches nobody: the controller raises it, see below.
             output[_WORKER_PROBLEM] = str(error)
             items.clear()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """After --lf, --ff and all else that leaves out and sorts."""
+        session.items.sort(key=lambda item: not self._is_outage(item))
+        if self._settings.watch and session.items and not self._is_outage(session.items[0]):
+            raise pytest.UsageError(
+                "--k8snet-watch: no test of scenarios/outage is selected, so the command would not run"
+            )
+
+    def _is_outage(self, item: pytest.Item) -> bool:
+        return item.path.parent == self._directory / OUTAGE
 
     def _check_manifests(self, items: Iterable[pytest.Item]) -> None:
         from pytest_k8snet.embedded import supported

@@ -11,13 +11,14 @@ import pytest
 from pytest_k8snet import judging
 from pytest_k8snet.claims.verdict import Verdict
 from pytest_k8snet.clusters.base import ClusterError
-from pytest_k8snet.collection import NOT_DISRUPTIVE, lab_name, manifest_files
+from pytest_k8snet.collection import NOT_DISRUPTIVE, NOT_WATCHED, lab_name, manifest_files, watches
 from pytest_k8snet.manifests import Manifest, ManifestError, load_all, roles_of
 from pytest_k8snet.run import RUN, Run
 
 if TYPE_CHECKING:
     from pytest_k8snet.claims.ledger import Ledger
     from pytest_k8snet.clusters.base import Cluster
+    from pytest_k8snet.clusters.here import Here
     from pytest_k8snet.evidence.observations import (
         ClusterIPLab,
         NodePortLab,
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
         Spread,
         TracedRequest,
     )
+    from pytest_k8snet.evidence.outage import OutageLab
     from pytest_k8snet.evidence.reading import Reading
     from pytest_k8snet.intent import Intent
+
+
+_MACHINE: pytest.StashKey[Here] = pytest.StashKey()
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,11 @@ def pause_lab(request: pytest.FixtureRequest, lab: Lab, k8snet_cluster: Cluster,
     """pod-pause as its node's runtime, its namespace and its neighbours see it."""
     from pytest_k8snet.probes import labs
 
-    with _run(request).step(f"{lab.name}: observing"):
-        return labs.observe_pause(k8snet_cluster, intent)
+    run = _run(request)
+    with run.step(f"{lab.name}: observing"):
+        observed = labs.observe_pause(k8snet_cluster, intent)
+    run.observed(lab.name, observed)
+    return observed
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +139,11 @@ def restart(
 
     _skip_undisturbed(k8snet_cluster)
     name = f"{lab.name}-restart"
-    with _run(request).step(f"{lab.name}: restarting a container"), k8snet_cluster.lab(name):
-        return restart_container(k8snet_cluster, intent)
+    run = _run(request)
+    with run.step(f"{lab.name}: restarting a container"), k8snet_cluster.lab(name):
+        observed = restart_container(k8snet_cluster, intent)
+    run.observed(name, observed)
+    return observed
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +158,7 @@ def pod_network_lab(
         observed = labs.observe_pod_network(k8snet_cluster, intent)
     run.note(lab.name, observed.request)
     run.note(lab.name, observed.large, aside=True)
+    run.observed(lab.name, observed)
     return observed
 
 
@@ -161,6 +173,7 @@ def clusterip_lab(
     with run.step(f"{lab.name}: request, captured at every hop"):
         observed = labs.observe_clusterip(k8snet_cluster, intent)
     run.note(lab.name, observed.request)
+    run.observed(lab.name, observed)
     return observed
 
 
@@ -180,8 +193,11 @@ def spread(
 
     _skip_undisturbed(k8snet_cluster)
     name = f"{lab.name}-spread"
-    with _run(request).step(f"{lab.name}: connections to several pods"), k8snet_cluster.lab(name):
-        return labs.observe_spread(k8snet_cluster, intent, lab.manifest("Pod", labs.TARGET))
+    run = _run(request)
+    with run.step(f"{lab.name}: connections to several pods"), k8snet_cluster.lab(name):
+        observed = labs.observe_spread(k8snet_cluster, intent, lab.manifest("Pod", labs.TARGET))
+    run.observed(name, observed)
+    return observed
 
 
 @pytest.fixture(scope="module")
@@ -189,14 +205,54 @@ def nodeport_lab(
     request: pytest.FixtureRequest, lab: Lab, k8snet_cluster: Cluster, intent: Intent
 ) -> NodePortLab:
     """A request master -> node2:NodePort, captured at every hop, and one to each node's own address."""
+    from pytest_k8snet.claims.nodeport import client_kept
     from pytest_k8snet.probes import labs
 
     _skip_without(k8snet_cluster, "master", "node2")
     run = _run(request)
     with run.step(f"{lab.name}: request, captured at every hop"):
         observed = labs.observe_nodeport(k8snet_cluster, intent)
-    run.note(lab.name, observed.request)
+    run.note(lab.name, observed.request, client_kept=client_kept(observed))
+    run.observed(lab.name, observed)
     return observed
+
+
+@pytest.fixture(scope="module")
+def outage_lab(
+    request: pytest.FixtureRequest, lab: Lab, k8snet_cluster: Cluster, intent: Intent
+) -> OutageLab:
+    """What every path lost while the command of ``--k8snet-watch`` ran; that is when it runs.
+
+    For the bundled lab: another one that asked for it would have to run the command again.
+    """
+    from pytest_k8snet.clusters.here import Here
+    from pytest_k8snet.probes.outage import observe_outage
+
+    run = _run(request)
+    command = run.settings.watch
+    if not watches(run.settings):
+        pytest.skip(NOT_WATCHED)
+    machine = None  # a replay has none
+    if command:
+        machine = request.config.stash.setdefault(_MACHINE, Here(command))  # one, which runs it once
+    with run.step(f"{lab.name}: {command or 'what was watched'}") as tell:
+        return observe_outage(k8snet_cluster, intent, machine, tell)
+
+
+@pytest.fixture
+def outage_budget(request: pytest.FixtureRequest, outage_lab: OutageLab) -> Callable[[str], int]:
+    """The longest gap that a path may have, in milliseconds. Without one the test is skipped, saying what was
+    measured."""
+    from pytest_k8snet.claims import outage
+
+    budget = _run(request).settings.outage_budget
+
+    def budget_of(path: str) -> int:
+        if budget is None:
+            pytest.skip(f"no budget (k8snet_outage_budget_ms); measured: {outage.told(outage_lab, path)}")
+        return budget
+
+    return budget_of
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Generator
 
 import pytest
@@ -43,8 +45,10 @@ class Judging:
 
     def _put(self, item: pytest.Item, report: pytest.TestReport, verdict: Verdict | None) -> None:
         lab, claim = lab_name(item.path), claim_id(item)
+        judged: dict[str, str] = {}
         if verdict is not None:
-            self._run.keep(item.nodeid, claim, verdict)
+            judged = dataclasses.asdict(verdict) | {"outcome": verdict.outcome.value}
+            self._run.keep(item.nodeid, claim, judged)
             for properties in (item.user_properties, report.user_properties):
                 properties.append(("k8snet_verdict", verdict.outcome.value))
         if verdict is not None and not verdict.held:
@@ -55,11 +59,23 @@ class Judging:
             report.when = "call"
         facts: Facts = {
             "lab": lab,
-            "verdict": verdict.outcome.value if verdict is not None else "",
+            "claim": claim,
+            "sentence": _sentence(item),
+            "verdict": judged.get("outcome", ""),
+            "judged": judged,
+            "nodes": self._run.nodes_in(" ".join(judged.values())),
             "cluster": self._run.summary,
             "ledgers": self._run.untold_ledgers(lab),
+            "drawings": self._run.untold_drawings(lab),
+            "meaning": self._run.untold_meaning(),
         }
         report.k8snet = facts  # type: ignore[attr-defined]
+
+
+def _sentence(item: pytest.Item) -> str:
+    """The claim in the lab's words: the first paragraph of the test's docstring, as one line."""
+    said = inspect.getdoc(getattr(item, "obj", None)) or ""
+    return " ".join(said.partition("\n\n")[0].split())
 
 
 def _verdict(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Verdict | None:
@@ -72,6 +88,8 @@ def _verdict(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Test
     if isinstance(error, verdicts.CAN_NOT_TELL):
         return verdicts.could_not_tell(error, "setup" if call.when == "setup" else "call")
     if error is not None or call.when == "setup" or not uses(item, "judge"):
+        return None
+    if report.failed:  # a strict xfail whose claim was held after all: pytest's word for it is the better one
         return None
     judged = item.stash.get(_JUDGED, [])
     return all_of(judged) if judged else verdicts.judged_nothing()

@@ -20,6 +20,7 @@ class Setting(NamedTuple):
     ini: str = "string"  #: type of the ini key; "" where there is none
     repeatable: bool = False
     flag: bool = False
+    plural: bool = True  #: whether the ini key of a list has an s at its end
 
     @property
     def option(self) -> str:
@@ -28,7 +29,8 @@ class Setting(NamedTuple):
     @property
     def key(self) -> str:
         stem = self.name.replace("-", "_")
-        return f"k8snet_{stem.removesuffix('s')}s" if self.ini == "linelist" else f"k8snet_{stem}"
+        listed = self.ini == "linelist" and self.plural
+        return f"k8snet_{stem.removesuffix('s')}s" if listed else f"k8snet_{stem}"
 
     @property
     def dest(self) -> str:
@@ -40,6 +42,18 @@ SETTINGS = (
     Setting("kernel", "WAY", "embedded: auto (default), namespaces of this kernel, or uml"),
     Setting("bundle", "DIR", "keep the run in DIR: every command, object and capture", ini=""),
     Setting("replay", "DIR", "judge the run kept in DIR again, without a cluster", ini=""),
+    Setting("report", "FILE", "draw the run as a page that a browser opens: FILE.html", ini=""),
+    Setting("baseline", "DIR", "fail for what changed, by meaning, since the run kept in DIR", ini=""),
+    Setting(
+        "baseline-allow",
+        "GLOB: REASON",
+        "a change since the baseline that is expected, by its id; repeatable",
+        ini="linelist",
+        repeatable=True,
+        plural=False,
+    ),
+    Setting("watch", "COMMAND", "run COMMAND, an upgrade, while clients send over every path", ini=""),
+    Setting("outage-budget-ms", "MS", "the longest gap that a path may have during --k8snet-watch"),
     Setting(
         "encapsulation",
         "MODE",

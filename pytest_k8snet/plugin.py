@@ -15,6 +15,7 @@ MARKERS = (
     "pod_network: lab 2, a request between pods on two nodes, through the overlay (k8snet)",
     "clusterip: lab 3, a request to a service's ClusterIP (k8snet)",
     "nodeport: lab 4, a request from outside to a service's NodePort (k8snet)",
+    "outage: what every path loses while the command of --k8snet-watch runs (k8snet)",
     "needs(what): skipped, saying why, where the cluster has no such thing: 'calico' (k8snet)",
     "disruptive: kills or adds containers; deselect with -m 'not disruptive' (k8snet)",
 )

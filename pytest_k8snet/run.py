@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_k8snet.clusters import choose
 
 if TYPE_CHECKING:
-    from pytest_k8snet.claims.verdict import Verdict
     from pytest_k8snet.clusters.base import Cluster
     from pytest_k8snet.evidence.observations import TracedRequest
     from pytest_k8snet.intent import Intent
@@ -36,6 +36,8 @@ class Run:
         self._closed = False
         self._ledgers: defaultdict[str, list[str]] = defaultdict(list)
         self._untold: defaultdict[str, list[str]] = defaultdict(list)
+        self._drawings: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._meaning: list[dict[str, Any]] = []
 
     def cluster(self) -> Cluster:
         """Raises :class:`~pytest_k8snet.clusters.base.ClusterError` when it does not come up."""
@@ -73,21 +75,38 @@ class Run:
         return self._cluster.farewell if self._cluster is not None and self._closed else ""
 
     @contextmanager
-    def step(self, text: str) -> Iterator[None]:
+    def step(self, text: str) -> Iterator[Callable[[str], None]]:
+        """What is under way, for whoever watches; the block may say more of it."""
         self._say(text)
         try:
-            yield
+            yield lambda more: self._say(f"{text}: {more}" if more else text)
         finally:
             self._say("")
 
-    def note(self, lab: str, request: TracedRequest, *, aside: bool = False) -> None:
-        """Keep the ledger of a lab's request for the reports; one ``aside`` is not told with failures."""
-        from pytest_k8snet.claims.ledger import Ledger
+    def note(
+        self, lab: str, request: TracedRequest, *, aside: bool = False, client_kept: bool = False
+    ) -> None:
+        """Keep the ledger of a lab's request for the reports; one ``aside`` is not told with failures.
 
-        text = Ledger.of(request, self.intent()).text
+        ``client_kept``: the service keeps the client's address (externalTrafficPolicy Local).
+        """
+        from pytest_k8snet.claims.ledger import Ledger
+        from pytest_k8snet.report.draw import draw
+
+        text = Ledger.of(request, self.intent(), client_kept=client_kept).text
         self._untold[lab].append(text)
         if not aside:
             self._ledgers[lab].append(text)
+        kept = self.settings.bundle is not None or self.settings.replay is not None
+        drawing = draw(lab, request, self.intent(), bundle=kept, client_kept=client_kept)
+        self._drawings[lab].append(drawing.plain())
+
+    def observed(self, lab: str, observation: object) -> None:
+        """Keep what the observation of a lab means, where the run is compared with a kept one."""
+        if self.settings.baseline is not None:
+            from pytest_k8snet.meaning.observed import facts_of
+
+            self._meaning += map(dataclasses.asdict, facts_of(observation, self.intent(), lab))
 
     def ledgers(self, lab: str) -> list[str]:
         """What stands with each failure of a lab."""
@@ -97,11 +116,25 @@ class Run:
         """Those that no report carried yet."""
         return self._untold.pop(lab, [])
 
-    def keep(self, test: str, claim: str, verdict: Verdict) -> None:
-        """Put a verdict into the run's bundle, if one is kept."""
+    def untold_drawings(self, lab: str) -> list[dict[str, Any]]:
+        """Likewise."""
+        return self._drawings.pop(lab, [])
+
+    def untold_meaning(self) -> list[dict[str, Any]]:
+        """Likewise, of all labs."""
+        meaning, self._meaning = self._meaning, []
+        return meaning
+
+    def nodes_in(self, text: str) -> list[str]:
+        """The nodes of the cluster that ``text`` names, in their order there."""
+        names = self._cluster.nodes if self._cluster is not None else ()
+        found = {name: re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) for name in names}
+        return sorted((name for name in names if found[name]), key=lambda name: found[name].start())  # type: ignore[union-attr]
+
+    def keep(self, test: str, claim: str, verdict: Mapping[str, str]) -> None:
+        """Put a verdict's fields into the run's bundle, if one is kept."""
         if self._cluster is not None:
-            fields = dataclasses.asdict(verdict) | {"outcome": verdict.outcome.value}
-            self._cluster.tape.verdict(test, claim, fields)
+            self._cluster.tape.verdict(test, claim, verdict)
 
     def close(self) -> None:
         if self._cluster is not None and not self._closed:

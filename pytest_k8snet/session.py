@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,11 +13,17 @@ from pytest_k8snet import fixtures, workers
 from pytest_k8snet.clusters import choose
 from pytest_k8snet.collection import Collection
 from pytest_k8snet.judging import Judging
+from pytest_k8snet.report.account import Account
+from pytest_k8snet.report.junit import JUnit
 from pytest_k8snet.report.progress import Progress
 from pytest_k8snet.report.terminal import Terminal
+from pytest_k8snet.report.writing import PageFile
 from pytest_k8snet.run import RUN, Run
 from pytest_k8snet.settings import Settings
 from pytest_k8snet.settings import read as read_settings
+
+if TYPE_CHECKING:
+    from pytest_k8snet.baseline import Baseline
 
 
 def enable(config: pytest.Config) -> None:
@@ -34,6 +41,8 @@ def enable(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--k8snet-image-pull-secret: one run at a time uses that namespace; leave -n out"
         )
+    if distributes and settings.watch:
+        raise pytest.UsageError("--k8snet-watch: other workers would judge mid-upgrade; leave -n out")
     run = Run(
         settings,
         joins=worker,
@@ -49,13 +58,30 @@ def enable(config: pytest.Config) -> None:
     register(Collection(config, settings), "k8snet-collection")
     register(Judging(run), "k8snet-judging")
     if not worker:
-        register(Terminal(settings, config, run), "k8snet-terminal")
+        account = Account()
+        register(account, "k8snet-account")
+        register(JUnit(settings, config, account), "k8snet-junit")
+        baseline = _baseline(settings, config, account)
+        if baseline is not None and starts:
+            register(baseline, "k8snet-baseline")
+        page = PageFile(settings.report, settings, run, account, baseline) if settings.report else None
+        if page is not None and starts:
+            register(page, "k8snet-page")
+        register(Terminal(settings, config, run, account, baseline, page), "k8snet-terminal")
         if distributes:
             register(workers.Inputs(settings), "k8snet-inputs")
         if settings.bundle is not None and distributes and starts:
             register(workers.SharedBundle(settings.bundle), "k8snet-bundle")
         if settings.provider == "kind" and distributes and starts:
             register(workers.SharedKind(run), "k8snet-kind")
+
+
+def _baseline(settings: Settings, config: pytest.Config, account: Account) -> Baseline | None:
+    if settings.baseline is None:
+        return None
+    from pytest_k8snet.baseline import Baseline
+
+    return Baseline(settings, config, account)
 
 
 class Termination:

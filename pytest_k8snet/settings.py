@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -16,7 +14,10 @@ from pytest_k8snet import cluster_settings
 from pytest_k8snet.clusters import choose
 from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.intent import ENCAPSULATIONS, PROXY_MODES, ROLES, Intent
+from pytest_k8snet.meaning.allowances import allowed
+from pytest_k8snet.meaning.comparison import Allowed
 from pytest_k8snet.options import SETTINGS, Setting
+from pytest_k8snet.paths import Paths, Unusable
 
 PROVIDER_INPUT = "k8snet_provider"  #: in the workerinput of pytest-xdist: what its controller chose
 NODE_PORTS = range(30000, 32768)  #: kube-apiserver's default --service-node-port-range
@@ -35,6 +36,11 @@ class Settings:
     faults: tuple[str, ...] = ()  #: names of what is wrong in the reference network on purpose
     asked: Asked = field(default_factory=Asked)  #: of a real cluster
     disruptive: bool = True  #: whether claims that kill or add containers are judged
+    report: Path | None = None  #: the page to draw
+    baseline: Path | None = None  #: the kept run to compare with
+    allowed: tuple[Allowed, ...] = ()  #: changes since the baseline that are expected
+    watch: str = ""  #: the user's command, run while clients send over every path
+    outage_budget: int | None = None  #: milliseconds
 
     def intent(self, base: Intent | None = None) -> Intent:
         """``base`` (a recorded run's intent; else the document's values) overridden by what was given."""
@@ -57,12 +63,12 @@ def read(config: pytest.Config) -> Settings:
     def refuse(name: str, problem: object) -> pytest.UsageError:
         return pytest.UsageError(f"{origins[name]}: {problem}")
 
-    base = config.invocation_params.dir
-    bundle = base / values["bundle"] if values["bundle"] is not None else None
-    replay = base / values["replay"] if values["replay"] is not None else None
-    for name in ("bundle", "replay"):
-        if values[name] == "":
-            raise refuse(name, "needs a directory")
+    if values["watch"] is not None and not values["watch"].strip():
+        raise refuse("watch", "needs a command")
+    try:
+        paths = Paths.given(values, config.invocation_params.dir)
+    except Unusable as error:
+        raise refuse(error.setting, error) from None
     kernel = "auto" if values["kernel"] is None else values["kernel"]
     if kernel not in choose.KERNELS:
         raise refuse("kernel", choose.one_of(kernel, "a kernel", choose.KERNELS))
@@ -72,7 +78,7 @@ def read(config: pytest.Config) -> Settings:
         raise refuse("provider", choose.one_of(asked, "a provider", choose.PROVIDERS))
     real = cluster_settings.read(config, values, refuse)
     try:
-        provider, why = choose.provider(asked, replay, real)
+        provider, why = choose.provider(asked, paths.replay, real)
     except choose.NotOffered as error:
         raise refuse(error.setting, error) from None
     for name, known in cluster_settings.BELONGS.items():
@@ -81,8 +87,8 @@ def read(config: pytest.Config) -> Settings:
             raise refuse(name, f"provider {provider!r} has no use for it, only {' and '.join(known)}")
     if provider == "kind" and real.images.namespace:
         raise refuse("image-pull-secret", "a new kind cluster holds no secret; load the images into Docker")
-    if bundle is not None and replay is not None:
-        raise refuse("bundle", "a replayed run is not recorded again; leave it or --k8snet-replay out")
+    if values["watch"] is not None and paths.replay is not None:
+        raise refuse("watch", "a replay changes nothing; what was watched then is judged again without it")
 
     declared: dict[str, Any] = {}
     for name, check in _CHECKS.items():
@@ -91,16 +97,33 @@ def read(config: pytest.Config) -> Settings:
                 declared[_FIELDS.get(name, name.replace("-", "_"))] = check(values[name])
             except ValueError as error:
                 raise refuse(name, error) from None
+    for name, other in (("baseline-allow", "baseline"), ("outage-budget-ms", "watch")):
+        pointless = values[other] is None and (other != "watch" or paths.replay is None)
+        if pointless and values[name] is not None and origins[name].startswith("--"):
+            raise refuse(name, f"without effect: there is no --k8snet-{other}")
+    try:
+        expected = allowed(values["baseline-allow"] or ())
+    except ValueError as error:
+        raise refuse("baseline-allow", error) from None
+    try:
+        budget = _budget(values["outage-budget-ms"])
+    except ValueError as error:
+        raise refuse("outage-budget-ms", error) from None
     settings = Settings(
         provider=provider,
         why=why,
         kernel=kernel,
-        bundle=bundle,
-        replay=replay,
+        bundle=paths.bundle,
+        replay=paths.replay,
         declared=declared,
         faults=tuple(values["fault"] or ()),
         asked=real,
         disruptive=provider != "kubeconfig" or bool(values["disruptive"]),
+        report=paths.report,
+        baseline=paths.baseline,
+        allowed=expected,
+        watch=values["watch"] or "",
+        outage_budget=budget,
     )
     intent = settings.intent()
     for problem in choose.problems_with_faults(settings.faults, provider, intent):
@@ -116,21 +139,10 @@ def read(config: pytest.Config) -> Settings:
             name = {v: k for k, v in _FIELDS.items()}.get(fieldname, fieldname.replace("_", "-"))
             raise refuse(name, problem)
     if not hasattr(config, "workerinput"):  # xdist's workers find what their controller has checked
-        if bundle is not None:
-            try:
-                _check_is_free(bundle)
-                if not config.option.collectonly:
-                    _try_to_write(bundle)
-            except OSError as error:
-                raise refuse("bundle", f"{bundle} can't be written to: {error.strerror}") from None
-        if replay is not None:
-            recorded = _recorded_roles(replay)
-            for role, node in declared.get("roles", {}).items():
-                if recorded.get(role) != node:
-                    raise refuse(
-                        "role",
-                        f"'{role}={node}': the {role} of the run in {replay} was {recorded.get(role)!r}",
-                    )
+        try:
+            paths.check(config, declared.get("roles", {}))
+        except Unusable as error:
+            raise refuse(error.setting, error) from None
     return settings
 
 
@@ -217,46 +229,13 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _budget(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError(f"{value!r} is not a number of milliseconds")
+    return int(value)
+
+
 def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
     return one.version == other.version and one.overlaps(other)
-
-
-def _recorded_roles(replay: Path) -> Mapping[str, str]:
-    """The roles of the run kept in ``replay``, all of which is read: a replay begins with a whole bundle."""
-    from pytest_k8snet.clusters.bundle import BundleError
-    from pytest_k8snet.clusters.replay import ReplayCluster
-
-    try:
-        return ReplayCluster(replay).roles
-    except BundleError as error:
-        raise pytest.UsageError(f"--k8snet-replay: {error}") from None
-
-
-def _check_is_free(bundle: Path) -> None:
-    if bundle.exists():
-        if not bundle.is_dir():
-            raise pytest.UsageError(f"--k8snet-bundle: {bundle} is not a directory")
-        if any(bundle.iterdir()):
-            what = "a bundle" if (bundle / "bundle.json").exists() else "something that is not a bundle"
-            raise pytest.UsageError(f"--k8snet-bundle: {bundle} holds {what}; name an empty directory")
-
-
-def _try_to_write(bundle: Path) -> None:
-    """Make the directory and a file in it, and remove them again: a refused run leaves nothing behind.
-
-    Modes don't tell: root has every right, and yet none on /proc or a file system mounted read-only.
-    Raises OSError.
-    """
-    made: list[Path] = []
-    try:
-        for path in (*reversed(bundle.parents), bundle):
-            if not path.exists():
-                path.mkdir()
-                made.append(path)
-        with tempfile.NamedTemporaryFile(dir=bundle) as trial:
-            trial.write(b"{}")
-            trial.flush()
-    finally:
-        for path in reversed(made):
-            with suppress(OSError):  # another run keeps its bundle below the same new directory
-                path.rmdir()

@@ -175,6 +175,20 @@ def test_the_kept_run_is_judged_again_without_a_kernel(finished: Finished, tmp_p
     assert "recorded" in out.rstrip().splitlines()[-1]
 
 
+def test_a_healthy_network_at_other_addresses_means_the_same(finished: Finished, tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        "--k8snet-pod-cidr=10.244.0.0/16",
+        "--k8snet-service-cidr=10.32.0.0/16",
+        "--k8snet-role=node1=beta",
+        f"--k8snet-baseline={finished.bundle}",
+    )
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    assert "35 passed" in out
+    assert re.search(r"^since kept \(embedded, rec.*\): no difference, \d{3} facts the same$", out, re.M)
+
+
 @pytest.fixture
 def running(tmp_path: Path, temporary: str) -> Iterator[tuple[subprocess.Popen[str], Snapshot]]:
     """A run under way, its kernel up and its first claim judged, and the machine as it was before."""

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_k8snet import options
+from pytest_k8snet import options, paths
 from pytest_k8snet import settings as settings_module
 from pytest_k8snet.clusters import choose
 from pytest_k8snet.clusters.asked import Asked
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def read(pytester: pytest.Pytester, *args: str, ini: str = "") -> Settings:
@@ -53,7 +55,7 @@ def test_every_intent_can_be_declared_to_a_recorded_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     roles = {"master": "a", "node1": "b", "node2": "c"}
-    monkeypatch.setattr(settings_module, "_recorded_roles", lambda replay: roles)
+    monkeypatch.setattr(paths, "_recorded_roles", lambda replay: roles)
     settings = read(
         pytester,
         "--k8snet-replay=run",
@@ -128,6 +130,34 @@ def test_roles_from_ini(pytester: pytest.Pytester) -> None:
         (["--k8snet-bundle="], "--k8snet-bundle: needs a directory"),
         (["--k8snet-replay=a", "--k8snet-bundle=b"], "--k8snet-bundle: a replayed run is not recorded again"),
         (["--k8snet-replay=gone"], "--k8snet-replay: "),
+        (["--k8snet-report="], "--k8snet-report: needs a file"),
+        (["--k8snet-report=."], "--k8snet-report: "),
+        (["--k8snet-report=/proc/run.html"], "--k8snet-report: /proc/run.html can't be written: "),
+        ([f"--k8snet-report={'x' * 300}"], "--k8snet-report: "),
+        (["--k8snet-report=/dev/full"], "--k8snet-report: /dev/full is no ordinary file; name one"),
+        (["--k8snet-report=a", "--k8snet-bundle=./a"], "--k8snet-report: "),
+        (["--k8snet-report=kept/bundle.json"], "--k8snet-report: "),
+        (["--k8snet-baseline="], "--k8snet-baseline: needs a directory"),
+        (["--k8snet-baseline=gone"], "--k8snet-baseline: "),
+        (
+            ["--k8snet-baseline=a", "--k8snet-bundle=./a"],
+            "--k8snet-baseline: ",
+        ),
+        (
+            ["--k8snet-baseline-allow=mtu/*: jumbo frames"],
+            "--k8snet-baseline-allow: without effect: there is no --k8snet-baseline",
+        ),
+        (
+            ["--k8snet-baseline=a", "--k8snet-baseline-allow=mtu/*"],
+            "--k8snet-baseline-allow: 'mtu/*' has no reason",
+        ),
+        (["--k8snet-watch= "], "--k8snet-watch: needs a command"),
+        (["--k8snet-watch=true", "--k8snet-replay=a"], "--k8snet-watch: a replay changes nothing"),
+        (["--k8snet-outage-budget-ms=300"], "--k8snet-outage-budget-ms: without effect: there is no"),
+        (
+            ["--k8snet-watch=true", "--k8snet-outage-budget-ms=1.5s"],
+            "--k8snet-outage-budget-ms: '1.5s' is not a number of milliseconds",
+        ),
         (["--k8snet-encapsulation=gre"], "--k8snet-encapsulation: 'gre' is not an encapsulation"),
         (["--k8snet-encapsulation=none"], "--k8snet-encapsulation: 'none': the reference network"),
         (["--k8snet-proxy-mode=ebpf"], "--k8snet-proxy-mode: 'ebpf' is not a proxy mode"),
@@ -140,7 +170,15 @@ def test_roles_from_ini(pytester: pytest.Pytester) -> None:
             ["--k8snet-service-cidr=20.0.0.0/8"],
             "--k8snet-service-cidr: pods' range 20.96.0.0/12 and services'",
         ),
-        (["--k8snet-pod-cidr=10.244.0.0/16"], "--k8snet-pod-cidr: '10.244.0.0/16': the reference network"),
+        (
+            ["--k8snet-pod-cidr=fd00::/48"],
+            "--k8snet-pod-cidr: 'fd00::/48': the reference network is IPv4 only",
+        ),
+        (
+            ["--k8snet-pod-cidr=20.109.131.0/25"],
+            "--k8snet-pod-cidr: the reference network has a block of pods on each node, and"
+            " 20.109.131.0/25 has no room for 3 /26 blocks",
+        ),
         (["--k8snet-service-cidr=fd00::/112"], "--k8snet-service-cidr: 'fd00::/112': the reference network"),
         (["--k8snet-uplink=sixteen-letters-"], "--k8snet-uplink: 'sixteen-letters-' can't be"),
         (["--k8snet-uplink=eth0"], "--k8snet-uplink: 'eth0': the uplink of the reference network is 'eth1'"),
@@ -176,14 +214,50 @@ def test_roles_from_ini(pytester: pytest.Pytester) -> None:
             "--k8snet-role: node 'a' can't be both node1 and node2",
         ),
         (["--k8snet-role=node1=a", "--k8snet-role=node1=b"], "--k8snet-role: role 'node1' is given twice"),
+        (["--k8snet-role=node1=Mine"], "--k8snet-role: 'node1=Mine': 'Mine' can't be a host's name"),
         (
-            ["--k8snet-role=node1=mine"],
-            "--k8snet-role: 'node1=mine': the node1 of the reference network is 'k8s-",
+            ["--k8snet-role=node1=k8s-node2"],
+            "--k8snet-role: 'node1=k8s-node2': another node of the reference network has that name",
+        ),
+        (
+            ["--k8snet-role=node1=mine", "--k8snet-fault=pool-never"],
+            "--k8snet-fault: the faults are made for the document's names and addresses: leave --k8snet-role",
         ),
     ],
 )
 def test_a_bad_option(pytester: pytest.Pytester, args: list[str], line: str) -> None:
     assert refusal(pytester, *args).startswith(line)
+
+
+def test_a_report_a_baseline_and_a_watch(pytester: pytest.Pytester) -> None:
+    kept = REPOSITORY / "tests" / "bundles" / "healthy"
+    ini = (
+        "k8snet_outage_budget_ms = 500\nk8snet_baseline_allow =\n    mtu/*: jumbo\n    version/*: the upgrade"
+    )
+    args = [f"--k8snet-baseline={kept}", "--k8snet-report=out/run.html", "--k8snet-watch=make upgrade"]
+    settings = read(pytester, *args, ini=ini)
+    assert settings.report == pytester.path / "out" / "run.html"
+    assert not settings.report.parent.exists()
+    assert settings.baseline == kept
+    assert [entry.glob for entry in settings.allowed] == ["mtu/*", "version/*"]
+    assert (settings.watch, settings.outage_budget) == ("make upgrade", 500)
+
+
+def test_a_home_that_no_shell_put_in(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(pytester.path / "home"))
+    settings = read(pytester, "--k8snet-report=~/run.html", "--k8snet-bundle=~/kept")
+    assert settings.report == pytester.path / "home" / "run.html"
+    assert settings.bundle == pytester.path / "home" / "kept"
+
+
+def test_what_a_clone_s_ini_file_can_not_name() -> None:
+    """What is read and written, the cluster, and above all what is run: the command line's alone."""
+    without = {setting.name for setting in options.SETTINGS if not setting.ini}
+    assert without >= {"bundle", "replay", "report", "baseline", "watch", "context", "kubeconfig"}
+
+
+def test_ini_values_of_a_baseline_wait_for_one(pytester: pytest.Pytester) -> None:
+    assert read(pytester, ini="k8snet_outage_budget_ms = 500\nk8snet_baseline_allow = a: b").watch == ""
 
 
 @pytest.mark.parametrize(
@@ -196,6 +270,8 @@ def test_a_bad_option(pytester: pytest.Pytester, args: list[str], line: str) -> 
         ("k8snet_pod_cidr =", "k8snet_pod_cidr (tox.ini): '' has no prefix length"),
         ("k8snet_roles =\n    node1=a\n    node2=a", "k8snet_roles (tox.ini): node 'a' can't be both"),
         ("k8snet_uplink = eth0", "k8snet_uplink (tox.ini): 'eth0': the uplink of the reference network"),
+        ("k8snet_baseline_allow =\n    mtu/*", "k8snet_baseline_allow (tox.ini): 'mtu/*' has no reason"),
+        ("k8snet_outage_budget_ms = soon", "k8snet_outage_budget_ms (tox.ini): 'soon' is not a number"),
     ],
 )
 def test_a_bad_ini_value(pytester: pytest.Pytester, ini: str, line: str) -> None:

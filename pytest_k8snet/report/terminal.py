@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_k8snet.clusters import choose
+from pytest_k8snet.report.account import INCONCLUSIVE, Account
 from pytest_k8snet.report.facts import facts_of
+from pytest_k8snet.report.places import named
+from pytest_k8snet.report.plain import Plain
+from pytest_k8snet.report.summary import Summary
 from pytest_k8snet.run import Run
 from pytest_k8snet.settings import Settings
 
-INCONCLUSIVE = "inconclusive"
-_COLUMNS = ("held", "broken", INCONCLUSIVE, "passed", "failed", "skipped")
-
-
-@dataclass
-class LabTally:
-    """How the tests of one lab ended. ``seconds`` spent on them, setting up included."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    skip_reasons: dict[str, None] = field(default_factory=dict)
-    ledgers: list[str] = field(default_factory=list)
-
-    @property
-    def all_skipped(self) -> bool:
-        return bool(self.counts) and set(self.counts) == {"skipped"}
-
-    def line(self) -> str:
-        told = ", ".join(f"{self.counts[name]} {name}" for name in _COLUMNS if self.counts[name])
-        return f"{told or 'nothing judged'} in {self.seconds:.1f} s"
+if TYPE_CHECKING:
+    from pytest_k8snet.baseline import Baseline
+    from pytest_k8snet.report.writing import PageFile
 
 
 class Terminal:
     """Runs where the terminal is: in an only process, or in xdist's controller."""
 
-    def __init__(self, settings: Settings, config: pytest.Config, run: Run) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        config: pytest.Config,
+        run: Run,
+        account: Account,
+        baseline: Baseline | None,
+        page: PageFile | None,
+    ) -> None:
         self._settings = settings
         self._config = config
         self._run = run
-        self._labs: dict[str, LabTally] = {}
-        self._clusters: dict[str, None] = {}
+        self._account = account
+        self._baseline = baseline
+        self._page = page
+        self._summed_up = False
 
     def pytest_report_header(self) -> list[str]:
         settings = self._settings
@@ -69,27 +69,24 @@ class Terminal:
             INCONCLUSIVE: (INCONCLUSIVE, "?", ("INCONCLUSIVE", {"yellow": True})),
         }[facts["verdict"]]
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        facts = facts_of(report)
-        if facts is None:
-            return
-        lab = self._labs.setdefault(facts["lab"], LabTally())
-        lab.seconds += report.duration
-        lab.ledgers += facts["ledgers"]
-        if facts["cluster"]:
-            self._clusters[facts["cluster"]] = None
-        if report.when == "call" or not report.passed:
-            lab.counts[facts["verdict"] or report.outcome] += 1
-        if report.skipped and isinstance(report.longrepr, tuple):
-            lab.skip_reasons[report.longrepr[2].removeprefix("Skipped: ")] = None
-
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self._config.option.tbstyle != "no":
+        self._summed_up = True
+        if self._config.option.tbstyle != "no" and not self._config.option.no_summary:
             self._tell_inconclusive(terminalreporter)
         if self._config.option.verbose >= 1:
             self._tell_ledgers(terminalreporter)
-        if self._labs:
-            self._tell_labs(terminalreporter)
+        summary = Summary(
+            clusters=tuple(self._account.clusters),
+            labs=tuple(self._account.labs.values()),
+            inconclusive=tuple(report.nodeid for report in terminalreporter.getreports(INCONCLUSIVE)),
+            comparison=self._baseline.comparison if self._baseline is not None else None,
+            places=tuple(self._places()),
+        )
+        lines = list(self._writer(terminalreporter).told(summary))
+        if lines:
+            terminalreporter.write_sep("=", "k8snet")
+        for line in lines:
+            terminalreporter.write_line(line)
 
     # pytest's own last words (the interrupt's too) come before these.
     @pytest.hookimpl(trylast=True)
@@ -99,12 +96,15 @@ class Terminal:
         if not self._config.pluginmanager.hasplugin("terminalreporter"):
             return
         writer = self._config.get_terminal_writer()
-        if self._clusters:
+        if self._account.clusters:
             settings = self._settings
             what = choose.verdict_on(
                 settings.provider, settings.replay, settings.faults, settings.asked.context
             )
             writer.line(f"k8snet: this is a verdict on {what}.")
+        # An older pytest calls for no summary at all with --no-summary: the exit status still has a reason.
+        if self._page is not None and self._page.problem and not self._summed_up:
+            writer.line(f"k8snet: no report: {self._page.problem}")
         if farewell := self._run.farewell:
             writer.line(f"k8snet: {farewell}")
 
@@ -130,27 +130,48 @@ class Terminal:
                 reporter.write_line(f"\nThe same of {names}")
 
     def _tell_ledgers(self, reporter: pytest.TerminalReporter) -> None:
-        told = [(lab, ledger) for lab, tally in self._labs.items() for ledger in tally.ledgers]
+        told = [(name, ledger) for name, lab in self._account.labs.items() for ledger in lab.ledgers]
         if not told:
             return
         reporter.write_sep("=", "k8snet: requests, hop by hop")
-        for lab, ledger in told:
+        for name, ledger in told:
             title, _, rows = ledger.partition("\n")
-            reporter.write_line(f"{lab}: {title}", bold=True)
+            reporter.write_line(f"{name}: {title}", bold=True)
             for row in rows.splitlines():
                 reporter.write_line(row, red="<--" in row)
 
-    def _tell_labs(self, reporter: pytest.TerminalReporter) -> None:
-        reporter.write_sep("=", "k8snet")
-        for cluster in self._clusters:
-            reporter.write_line(f"on {cluster}")
-        width = max(map(len, self._labs)) + 2
-        for name, lab in self._labs.items():
-            colour = "green" if not set(lab.counts) - {"held", "passed", "skipped"} else "red"
-            reporter.write_line(f"{name:<{width}}{lab.line()}", **{colour: True})
-        for report in reporter.getreports(INCONCLUSIVE):
-            reporter.write_line(f"INCONCLUSIVE {report.nodeid}", yellow=True)
-        for name, lab in self._labs.items():
-            if lab.all_skipped:
-                why = "; ".join(lab.skip_reasons) or "no reason was given"
-                reporter.write_line(f"lab {name} was skipped as a whole: {why}", yellow=True)
+    def _writer(self, reporter: pytest.TerminalReporter) -> Plain:
+        """rich on a terminal, and where colours were asked for; plain lines else."""
+        writer = self._config.get_terminal_writer()
+        whole = self._config.option.verbose >= 1
+        shown = bool(reporter.isatty) and os.environ.get("TERM") != "dumb"
+        if not (shown or writer.hasmarkup):
+            return Plain(whole=whole)
+        from pytest_k8snet.report.screen import Screen
+
+        # A CI's log has no width, though its runner may offer a terminal: pytest cuts nothing there either.
+        cuts = shown and not (os.environ.get("CI") or os.environ.get("BUILD_NUMBER"))
+        return Screen(
+            writer.fullwidth if cuts else None,
+            colour=writer.hasmarkup,
+            encoding=getattr(writer._file, "encoding", None) or "utf-8",
+            whole=whole,
+        )
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        """Where things lie, and how to look again."""
+        settings = self._settings
+        bundle = settings.bundle
+        # A run in which nothing needed a cluster keeps nothing.
+        if bundle is not None and (bundle / "bundle.json").exists():
+            kept = self._named(bundle)
+            yield "bundle", kept
+            paths = self._config.option.file_or_dir or []
+            yield "judge again", shlex.join(["pytest", "--k8snet", f"--k8snet-replay={kept}", *paths])
+        if self._page is not None and self._page.problem:
+            yield "report", f"none: {self._page.problem}"
+        elif self._page is not None and self._page.written and settings.report is not None:
+            yield "report", self._named(settings.report)
+
+    def _named(self, path: Path) -> str:
+        return named(path, self._config.invocation_params.dir)

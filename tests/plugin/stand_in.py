@@ -18,6 +18,7 @@ import pytest
 
 import pytest_k8snet.claims
 import pytest_k8snet.probes
+import pytest_k8snet.report
 from pytest_k8snet.claims.verdict import Verdict, held
 from pytest_k8snet.clusters import choose
 from pytest_k8snet.clusters.base import Cluster, ClusterError, ClusterInfo, CommandResult
@@ -25,6 +26,7 @@ from pytest_k8snet.clusters.bundle import BundleTape
 from pytest_k8snet.clusters.tape import MemoryTape, Tape
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest
+from pytest_k8snet.report.drawing import Drawing
 
 #: Environment variables, which reach other processes too: what the stand-in lacks (JSON), says when it is
 #: closed, and why it does not come up.
@@ -80,7 +82,7 @@ class Ledger:
         self.text = f"{request.name}\nk8s-node2 eth1  20.109.131.5 > 20.111.156.72"
 
     @classmethod
-    def of(cls, request: Any, intent: Intent) -> Ledger:
+    def of(cls, request: Any, intent: Intent, *, client_kept: object = False) -> Ledger:
         return cls(request)
 
 
@@ -133,8 +135,29 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     _module(monkeypatch, pytest_k8snet.probes, "labs", trace_between=trace, TARGET="pod-dest", **probes)
     _module(monkeypatch, pytest_k8snet.probes, "restarts", restart_container=observe("restart"))
     _module(monkeypatch, pytest_k8snet.claims, "ledger", Ledger=Ledger)
+    _module(monkeypatch, pytest_k8snet.report, "draw", draw=_draw)
     for lab in ("pause", "pod_network", "clusterip", "nodeport"):
         _module(monkeypatch, pytest_k8snet.claims, lab, __getattr__=lambda name: _claim(name))
+
+
+def _draw(lab: str, request: Any, intent: Intent, *, bundle: bool, client_kept: object = False) -> Drawing:
+    return Drawing(
+        lab=lab,
+        name=request.name,
+        client="pod-src",
+        client_is_pod=True,
+        client_node="k8s-node2",
+        target="pod-dest",
+        target_node="k8s-node1",
+        entry_node="k8s-node2",
+        asked="20.111.156.72:8080",
+        service="",
+        tunnel="ipip",
+        answered=True,
+        answer="200, 9 bytes",
+        sightings=(),
+        captures=(),
+    )
 
 
 def _claim(name: str) -> Any:

@@ -84,11 +84,12 @@ def test_junit_file(pytester: pytest.Pytester, my_lab: Path) -> None:
     pytester.runpytest_inprocess("--k8snet", "my_lab", "--junitxml=out.xml")
     suite = ElementTree.parse(pytester.path / "out.xml").getroot()[0]
     assert (suite.get("failures"), suite.get("errors"), suite.get("tests")) == ("2", "0", "3")
-    properties = [{p.get("name"): p.get("value") for p in case.iter("property")} for case in suite]
-    assert properties == [
-        {"k8snet_claim": "my-lab/it-holds", "k8snet_verdict": "held"},
-        {"k8snet_claim": "my-lab/it-is-broken", "k8snet_verdict": "broken"},
-        {"k8snet_claim": "my-lab/it-can-not-tell", "k8snet_verdict": "inconclusive"},
+    cases = suite.iter("testcase")
+    properties = [{p.get("name"): p.get("value") for p in case.iter("property")} for case in cases]
+    assert [(told["k8snet_claim"], told["k8snet_verdict"]) for told in properties] == [
+        ("my-lab/it-holds", "held"),
+        ("my-lab/it-is-broken", "broken"),
+        ("my-lab/it-can-not-tell", "inconclusive"),
     ]
     messages = [failure.get("message", "") for failure in suite.iter("failure")]
     assert messages[0].startswith("BROKEN: my-lab/it-is-broken: a bare packet")
@@ -160,7 +161,7 @@ def test_two(observed, judge): judge(held("a", "b"))
     result.stdout.no_fnmatch_line("*raise ClusterError*")
     suite = ElementTree.parse(pytester.path / "out.xml").getroot()[0]
     assert (suite.get("failures"), suite.get("errors")) == ("2", "0")
-    for case in suite:
+    for case in suite.iter("testcase"):
         assert {p.get("name"): p.get("value") for p in case.iter("property")}[
             "k8snet_verdict"
         ] == "inconclusive"
@@ -206,6 +207,26 @@ def test_expected(lab, judge): judge(broken("a", "b"))
             "my-lab  1 passed, 1 failed, 1 skipped in *",
         ]
     )
+
+
+def test_without_summary_no_long_texts(pytester: pytest.Pytester, my_lab: Path) -> None:
+    lab_file(my_lab, "def test_a(lab, judge): judge(inconclusive('a', 'dropped'))\n")
+    result = pytester.runpytest_inprocess("--k8snet", "--no-summary", "my_lab")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.no_fnmatch_line("INCONCLUSIVE: my-lab/a*")
+
+
+def test_a_strict_xfail_whose_claim_holds_fails_as_pytest_says(
+    pytester: pytest.Pytester, my_lab: Path
+) -> None:
+    body = """
+@pytest.mark.xfail(reason="known", strict=True)
+def test_a(lab, judge): judge(held("a", "b"))
+"""
+    lab_file(my_lab, body)
+    result = pytester.runpytest_inprocess("--k8snet", "-v", "my_lab")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*::test_a FAILED*", "[[]XPASS(strict)[]] known", "my-lab  1 failed in *"])
 
 
 def test_a_lab_skipped_as_a_whole_is_named(pytester: pytest.Pytester, my_lab: Path) -> None:
