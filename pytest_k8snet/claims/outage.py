@@ -8,6 +8,7 @@ than the path was broken. Both are told; a budget bounds both, the second by wha
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
 
 from pytest_k8snet.claims import outage_ledger
 from pytest_k8snet.claims.outage_gaps import Gap, Stall, Stretch, Timeline, controls, felt, places
@@ -23,6 +24,8 @@ SILENT = 0.1
 LONG_SILENT = 0.5
 SLOW = 0.2  #: seconds from which an answer on the held connection is told to be slow
 
+_OPEN = "see whether the path answers now; run it again with a command that ends when the change is through"
+_CLOSES = "let the server of pod-dest (or what stands before it) keep connections alive"
 _STALLED = "run it again on a machine that is less busy, or with fewer captures beside it"
 
 
@@ -63,7 +66,10 @@ def gap(lab: OutageLab, path: str, budget_ms: int) -> Verdict:
     """No gap of a path is longer than the budget, and the connection that is held over it lives."""
     timeline = Timeline(lab, path)
     watched = timeline.watched
-    wish = f"no gap longer than {budget_ms} ms over {_way(watched)}"
+    wish = (
+        f"no gap longer than {budget_ms} ms over {_way(watched)}, which on the held connection delays an "
+        f"answer by {felt(budget_ms / 1000) * 1000:.0f} ms at most"
+    )
     seen = told(lab, path)
     shown = shown_by(watched.client_said)
     over = sorted(_beyond(timeline, budget_ms / 1000), key=lambda gap: gap.seconds, reverse=True)
@@ -82,8 +88,13 @@ def gap(lab: OutageLab, path: str, budget_ms: int) -> Verdict:
         return inconclusive(
             wish, f"{seen}; but {_in_words(stall)}", advice=_STALLED, details=details, **shown
         )
+    if any(gap.end is None for kind in KINDS for gap in timeline.stretch(kind).gaps):
+        open_end = "but the watch ended before that gap did"
+        return inconclusive(wish, f"{seen}; {open_end}", advice=_OPEN, details=details, **shown)
     if lack := _lack(timeline, budget_ms / 1000 + SILENT):
         return inconclusive(wish, f"{seen}; but {lack}", advice=_STALLED, details=details, **shown)
+    if closed := _never_held(timeline):
+        return inconclusive(wish, f"{seen}; but {closed}", advice=_CLOSES, details=details, **shown)
     return held(wish, seen, details=details, **shown)
 
 
@@ -110,11 +121,10 @@ def summary(lab: OutageLab) -> list[str]:
 
 def _beyond(timeline: Timeline, budget: float) -> list[Gap]:
     """What is longer than ``budget`` (seconds), by the measure of its kind."""
-    found = [gap for kind in KINDS for gap in timeline.stretch(kind).gaps if gap.seconds > budget]
-    slowest = timeline.stretch("held").slowest
-    if slowest is not None and slowest.seconds > felt(budget):
+    found = [gap for kind in KINDS for gap in timeline.stretch(kind).gaps]
+    if slowest := timeline.stretch("held").slowest:
         found.append(slowest)
-    return found
+    return [gap for gap in found if gap.certain > budget]
 
 
 def _longest(timeline: Timeline) -> Gap | None:
@@ -153,6 +163,23 @@ def _lack(timeline: Timeline, silent: float = LONG_SILENT) -> str:
     return ""
 
 
+def _never_held(timeline: Timeline) -> str:
+    """Why no connection was held, so that nothing tells what became of one; "" where one was."""
+    path = timeline.watched.path
+    ports = [
+        attempt.port
+        for attempt in timeline.said.attempts
+        if (attempt.path, attempt.kind) == (path, "held") and attempt.took and attempt.sent < timeline.began
+    ]
+    longest = max((len(list(run)) for _, run in groupby(ports)), default=0)
+    if longest >= CONTROLS:
+        return ""
+    return (
+        f"no connection over path {path} stood for {CONTROLS} answers before the command began: the server "
+        "closes them, and nothing tells what becomes of one that is held"
+    )
+
+
 def _new(timeline: Timeline) -> str:
     stretch = timeline.stretch("new")
     return f"new connections: {_losses(timeline, stretch)}"
@@ -177,6 +204,8 @@ def _losses(timeline: Timeline, stretch: Stretch) -> str:
     why = ", ".join(error for error, _ in errors.most_common(2))
     lost = f"{stretch.lost} of {len(stretch.attempts)} lost ({why})"
     ended = " after the command began" if longest.end is not None else ", and no answer since"
+    if stretch.kind == "held" and longest.waited >= SLOW:
+        ended += f", {longest.waited * 1000:.0f} ms of it spent on one answer"
     return f"{lost}, longest gap {longest.seconds * 1000:.0f} ms at {timeline.since(longest.start)}{ended}"
 
 

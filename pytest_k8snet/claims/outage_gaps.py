@@ -44,6 +44,20 @@ class Gap:
     end: float | None  #: when the first one was sent that was answered after; None: it never was again
     lost: int
     seconds: float  #: between the two, less the interval that is between any two
+    #: Seconds at its end in which nothing was sent: on the held connection, those for which the last lost
+    #: answer was awaited.
+    waited: float = 0.0
+
+    @property
+    def certain(self) -> float:
+        """Seconds for which the path was broken at least. Where a connection is held the path may be whole
+        again long before anything is sent over it: see :data:`AGAIN`. An answer that never came, too, was
+        asked for again and again, unless it was a SYN: that is given up before TCP repeats it."""
+        if self.kind == "new":
+            return self.seconds
+        if not self.lost:
+            return max(0.0, (self.seconds - AGAIN) / 2)
+        return self.seconds - self.waited + max(0.0, (self.waited - LIMIT) / 2)
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class Stretch:
     """What one path and kind did from the command's beginning on."""
 
     kind: str
-    attempts: tuple[Attempt, ...]  #: sent since then
+    attempts: tuple[Attempt, ...]  #: sent since then, or under way then
     gaps: tuple[Gap, ...]
 
     @property
@@ -101,6 +115,7 @@ class Timeline:
     @cached_property
     def began(self) -> float:
         """The command's beginning by the client's clock, as early as it may have been."""
+        command = self.lab.command.get()  # where it was not run, that is the cause, and no clock was kept
         clock = self._clock(self.watched.client_node.name)
         if math.isinf(clock.error):
             raise NotObserved(
@@ -109,7 +124,7 @@ class Timeline:
                 command=self.watched.client_said.command,
                 advice=f"see why the client on {clock.place} did not answer SIGUSR1",
             )
-        return self.lab.command.get().began + clock.offset - clock.error
+        return command.began + clock.offset - clock.error
 
     @cached_property
     def ended(self) -> float:
@@ -130,16 +145,16 @@ class Timeline:
 
     def _stretch(self, kind: str) -> Stretch:
         mine = [a for a in self.said.attempts if (a.path, a.kind) == (self.watched.path, kind)]
-        return Stretch(
-            kind,
-            tuple(attempt for attempt in mine if attempt.sent >= self.began),
-            tuple(gaps(mine, self.began, self.lab.interval)),
-        )
+        found = tuple(gaps(mine, self.began, self.lab.interval))
+        first = min((gap.start for gap in found), default=self.began)
+        counted = [a for a in mine if (first < a.sent if a.took is None else self.began <= a.sent + a.took)]
+        return Stretch(kind, tuple(counted), found)
 
     def silence(self) -> tuple[float, float]:
         """The longest time without a new connection being tried, beyond the interval: (when, seconds)."""
         sent = [a.sent for a in self.said.attempts if (a.path, a.kind) == (self.watched.path, "new")]
-        during = [moment for moment in sent if moment >= self.began]
+        before = [moment for moment in sent if moment < self.began][-1:]  # it may have paused from there on
+        during = before + [moment for moment in sent if moment >= self.began]
         longest = max(((later - sooner, sooner) for sooner, later in pairwise(during)), default=None)
         if longest is None:
             return self.began, math.inf
@@ -198,7 +213,8 @@ def gaps(attempts: Sequence[Attempt], began: float, interval: float) -> Iterator
             lost.append(attempt)
             continue
         if lost and attempt.sent >= began:
-            yield Gap(attempt.kind, before, attempt.sent, len(lost), attempt.sent - before - interval)
+            seconds, waited = (attempt.sent - sent - interval for sent in (before, lost[-1].sent))
+            yield Gap(attempt.kind, before, attempt.sent, len(lost), seconds, max(0.0, waited))
         lost, before = [], attempt.sent
     if lost:
         yield Gap(lost[0].kind, before, None, len(lost), lost[-1].sent - before)

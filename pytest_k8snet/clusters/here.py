@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -16,6 +17,8 @@ from pytest_k8snet.evidence.outage import INTERVAL, LATE, Beat, Watched
 
 TAIL = 8192  #: bytes of the command's last words that are kept
 STEP = 0.05  #: seconds between two looks at whether the command has ended
+#: Control sequences of a terminal: CSI, then OSC (ECMA-48, 5.4 and 8.3.89).
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\\\)?")
 ENDING = 5.0  #: seconds for a command to end on SIGINT, and as many on SIGTERM; it is killed then
 
 
@@ -23,12 +26,15 @@ ENDING = 5.0  #: seconds for a command to end on SIGINT, and as many on SIGTERM;
 class Heart:
     """The beats of this machine, from a thread's start to its end."""
 
-    began: float = 0.0
+    now: Callable[[], float]  #: seconds since the epoch
     beaten: int = 0
     late: list[Beat] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.began = self.now()
+
     def until_now(self) -> Watched:
-        return Watched((), tuple(self.late), self.began, time.time(), self.beaten)
+        return Watched((), tuple(self.late), self.began, self.now(), self.beaten)
 
 
 class Here:
@@ -36,15 +42,17 @@ class Here:
 
     def __init__(self, command: str) -> None:
         self.text = command
+        self._ran = False
+        self._zero = time.time() - time.monotonic()
 
     def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
+        """Seconds since the epoch, by a clock that nobody sets meanwhile."""
+        return self._zero + time.monotonic()
 
     @contextmanager
     def beating(self) -> Iterator[Heart]:
         """A thread beats while the block runs, as the clients on the nodes do."""
-        heart = Heart(began=time.time())
+        heart = Heart(self.now)
         ended = threading.Event()
         thread = threading.Thread(target=_beat, args=(heart, ended), name="k8snet-heart", daemon=True)
         thread.start()
@@ -59,8 +67,11 @@ class Here:
 
         ``meanwhile`` is called again and again. What the command leaves running in the background goes on;
         but when an exception ends this (Ctrl-C), everything in its process group is ended. Raises
-        ClusterError where there is no shell.
+        ClusterError where there is no shell, and when it ran already: no upgrade is run twice.
         """
+        if self._ran:
+            raise ClusterError("it ran already")
+        self._ran = True
         said = bytearray()
         try:
             child = subprocess.Popen(
@@ -84,7 +95,7 @@ class Here:
                 raise
             _take(pipe.fileno(), said)
         status = child.returncode
-        return (128 - status if status < 0 else status), said.decode(errors="replace").strip()
+        return (128 - status if status < 0 else status), _legible(said)
 
 
 def _beat(heart: Heart, ended: threading.Event) -> None:
@@ -115,10 +126,17 @@ def _take(pipe: int, said: bytearray) -> None:
             del said[:-TAIL]
 
 
+def _legible(said: bytearray) -> str:
+    """Without colours and what else a terminal obeys: this is shown, kept and put into XML."""
+    text = _TERMINAL.sub("", said.decode(errors="replace")).replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(letter for letter in text if letter in "\n\t" or letter.isprintable()).strip()
+
+
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Interrupt the command and all it started, and wait for it; kill what does not heed it."""
+    """Interrupt the command and all it started, and wait for it; kill what does not heed it. What runs as
+    another user (sudo) can only be left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, number)
         deadline = Deadline(ENDING)
         while deadline.left:
@@ -128,4 +146,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
                 os.killpg(child.pid, 0)  # the shell may be gone and a child of it not
             except ProcessLookupError:
                 return
+            except PermissionError:
+                if child.returncode is not None:
+                    return
             time.sleep(STEP)

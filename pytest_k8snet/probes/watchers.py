@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.resources
+import re
 import shlex
 import zlib
 from collections import deque
@@ -20,6 +21,8 @@ from pytest_k8snet.probes.commands import NOT_FOUND, derive, failed, failed_as, 
 PROGRAM = "outage_client.py"
 #: What runs it: on PATH; where RHEL 8 keeps one; where the reference network does.
 PYTHONS = ("python3", "/usr/libexec/platform-python", "/run/k8snet/python")
+#: What nsenter says of a program that is not there: util-linux's (old ones with exit status 1), BusyBox's.
+_NO_PROGRAM = re.compile(rb"failed to execute|can't execute")
 READY = b"watching"
 ANSWERING = 3.0  #: seconds for it to say how it goes
 
@@ -85,8 +88,14 @@ class Watcher:
             return
         for python in PYTHONS:
             self._start((*self._inside.value, python))
-            if self._running is not None or not self._missing:
+            if not self._missing:
                 return
+        self.said = Reading(
+            self.node.name,
+            self.command,
+            failure=f"there is no python3 on {self.node.name}, which the client is written in",
+            advice=f"install it there, or in the probe image (looked for: {', '.join(PYTHONS[:2])})",
+        )
 
     def _start(self, prefix: tuple[str, ...]) -> None:
         argv = (*prefix, "-c", _packed(), *self._words)
@@ -106,8 +115,9 @@ class Watcher:
             self.said = unreached(self.node.name, self.command, error)
             with suppress(ClusterError):
                 result = running.stop()
-                self._missing = result.exit_status == NOT_FOUND
-                if self._missing:
+                self._missing = _NO_PROGRAM.search(result.stderr) is not None
+                if result.exit_status == NOT_FOUND and not self._missing:
+                    self._missing = "nsenter" not in prefix
                     self.said = failed(self.node.name, self.command, result)
         except BaseException:
             running.stop()
@@ -126,6 +136,7 @@ class Watcher:
 
         if self._running is not None:
             with suppress(ClusterError):  # its end will tell
+                self._running.drain()  # an answer that came too late is none to this question
                 self._running.catch_up(once, ANSWERING)
         return parse_progress(said[0]) if said else None
 

@@ -10,9 +10,20 @@ import pytest
 from pytest_k8snet.claims import outage
 from pytest_k8snet.claims.outage_gaps import Timeline, felt
 from pytest_k8snet.claims.verdict import Outcome, Verdict
-from pytest_k8snet.evidence.outage import KINDS, PATHS, Attempt, Command, OutageLab
+from pytest_k8snet.evidence.outage import INTERVAL, KINDS, PATHS, Attempt, Command, OutageLab
 from pytest_k8snet.evidence.reading import NotObserved, Reading
-from tests.outage.watches import AHEAD, HERE, LASTED, lost, slow, unsent, watch
+from tests.outage.watches import (
+    AFTER,
+    AHEAD,
+    HERE,
+    LASTED,
+    Change,
+    lost,
+    slow,
+    unsent,
+    watch,
+    within,
+)
 
 HELD, BROKEN, INCONCLUSIVE = Outcome.HELD, Outcome.BROKEN, Outcome.INCONCLUSIVE
 
@@ -92,10 +103,79 @@ def test_a_late_answer_on_the_held_connection_is_what_tcp_makes_of_the_budget_or
     assert "(TCP sends again ever more rarely)" in verdict.seen
 
 
+def given_up(at: float, waited: float) -> Change:
+    """An answer that was awaited for ``waited`` seconds in vain; nothing was sent meanwhile."""
+
+    def change(attempt: Attempt) -> Attempt | None:
+        return lost(at, INTERVAL)(attempt) if within(attempt, at, INTERVAL) else silent(attempt)
+
+    silent = unsent(at + INTERVAL, waited - INTERVAL)
+    return change
+
+
+@pytest.mark.parametrize(
+    ("waited", "budget", "outcome"),
+    [
+        (0.9, 0, BROKEN),
+        (0.9, 60, HELD),  # a SYN: the path may have been broken just then
+        (3.0, 900, BROKEN),
+        (3.0, 1200, HELD),
+        (3.0, 0, BROKEN),
+    ],
+)
+def test_what_a_held_connection_waited_for_is_not_all_outage(
+    waited: float, budget: int, outcome: Outcome
+) -> None:
+    verdict = judged(watch({("pod", "held"): given_up(0.51, waited)}), budget=budget)
+    assert verdict.outcome is outcome
+    assert f"longest gap {waited * 1000:.0f} ms" in verdict.seen
+    assert f"{waited * 1000 - 50:.0f} ms of it spent on one answer" in verdict.seen
+
+
+def test_what_new_connections_lost_counts_in_full() -> None:
+    assert judged(watch({("pod", "new"): given_up(0.51, 3.0)}), budget=2900).outcome is BROKEN
+
+
 def test_tcp_doubles_its_waits() -> None:
     waits = [0.2, 0.6, 1.4, 3.0, 6.2]  # seconds after which Linux sends again
     for broken in (0.05, 0.3, 0.7, 2.0, 5.0):
         assert felt(broken) > min(again for again in waits if again >= broken)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gap_that_outlasts_the_watch_has_no_length(kind: str) -> None:
+    verdict = judged(watch({("pod", kind): lost(LASTED + AFTER - 0.12, 9)}), budget=500)
+    assert verdict.outcome is INCONCLUSIVE
+    assert "and no answer since" in verdict.seen
+    assert verdict.seen.endswith("; but the watch ended before that gap did")
+
+
+def test_an_answer_that_was_under_way_when_the_command_began_counts() -> None:
+    assert judged(watch({("pod", "held"): slow(-0.06, 2.0)})).outcome is BROKEN
+
+
+def test_a_request_that_was_under_way_when_the_command_began_and_lost_is_counted() -> None:
+    verdict = judged(watch({("pod", "new"): lost(-0.06, 0.05)}), budget=0)
+    assert verdict.outcome is BROKEN
+    assert "1 of 121 lost (no answer in 0.9 s)" in verdict.seen
+
+
+def test_a_client_that_paused_from_before_the_command_measured_nothing_meanwhile() -> None:
+    lab = watch({("pod", kind): unsent(-0.06, 1.5) for kind in KINDS})
+    for verdict in (outage.measured(lab), judged(lab)):
+        assert verdict.outcome is INCONCLUSIVE
+        assert "nothing was sent over path pod for 1500 ms at -" in verdict.seen
+
+
+def test_where_the_server_closes_every_connection_none_was_held() -> None:
+    def another(attempt: Attempt) -> Attempt:
+        return replace(attempt, port=20100 + round(attempt.sent / INTERVAL) % 10)
+
+    lab = watch({("pod", "held"): another})
+    verdict = judged(lab)
+    assert verdict.outcome is INCONCLUSIVE
+    assert "no connection over path pod stood for 10 answers before the command began" in verdict.seen
+    assert outage.measured(lab).outcome is HELD
 
 
 def test_a_connection_that_the_server_closed_in_order_was_made_anew() -> None:
@@ -242,7 +322,7 @@ def test_a_command_that_was_not_run_leaves_all_open() -> None:
     not_run: Reading[Command] = Reading(
         "", "pytest --k8snet-watch", failure="the command was not run: why", advice="go"
     )
-    lab = replace(watch(), command=not_run)
+    lab = replace(watch(), command=not_run, clocks=())
     for verdict in (outage.measured(lab), judged(lab)):
         assert (verdict.outcome, verdict.seen) == (INCONCLUSIVE, "the command was not run: why")
     with pytest.raises(NotObserved):

@@ -38,6 +38,44 @@ def test_only_its_last_words_are_kept() -> None:
     assert len(said) <= here.TAIL
 
 
+def test_what_a_terminal_obeys_is_not_kept() -> None:
+    command = r"printf '\033[1;31mred\033[0m\033]0;title\007 10%%\r20%%\r\n\000\377\b\tend\n'"
+    assert Here(command).run(nothing) == (0, "red 10%\n20%\n\ufffd\tend")
+
+
+def test_no_command_is_run_twice(tmp_path: Path) -> None:
+    machine = Here(f"echo ran >> {tmp_path}/log")
+    machine.run(nothing)
+    with pytest.raises(ClusterError, match=r"^it ran already$"):
+        machine.run(nothing)
+    assert (tmp_path / "log").read_text() == "ran\n"
+
+
+def test_a_clock_that_is_set_meanwhile_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Here("true")
+    with machine.beating() as heart:
+        before = machine.now()
+        monkeypatch.setattr("pytest_k8snet.clusters.here.time.time", lambda: before + 3600)
+        assert before <= machine.now() < before + 60
+        assert heart.until_now().ended < before + 60
+
+
+def test_an_interrupt_stays_one_where_the_command_may_not_be_signalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """sudo runs as another user."""
+
+    def refuse(group: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pytest_k8snet.clusters.here.os.killpg", refuse)
+    with pytest.raises(KeyboardInterrupt):
+        Here("sleep 0.2").run(interrupt)
+
+
 def test_what_it_leaves_in_the_background_is_not_waited_for(tmp_path: Path) -> None:
     _, said = Here(f"sleep 60 & echo $! > {tmp_path}/pid; echo done").run(nothing)
     left = int((tmp_path / "pid").read_text())

@@ -70,6 +70,45 @@ def test_a_command_that_would_not_run_is_refused(pytester: pytest.Pytester) -> N
     )
 
 
+REFUSED = "ERROR: --k8snet-watch: no test of scenarios/outage is selected, so the command would not run"
+
+
+@pytest.mark.parametrize("args", [("--deselect=scenarios/outage",), ("--lf",)])
+def test_nor_is_it_left_out_by_what_comes_last(pytester: pytest.Pytester, args: tuple[str, ...]) -> None:
+    failed_before(pytester, "scenarios/pause/test_pause.py::test_one_sandbox")
+    result = pytester.runpytest_inprocess(
+        "--k8snet", "--k8snet-provider=embedded", "--collect-only", "--k8snet-watch=make upgrade", *args
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([REFUSED])
+
+
+def test_nor_is_it_run_after_a_lab_that_failed_before(pytester: pytest.Pytester) -> None:
+    failed_before(pytester, "scenarios/pause/test_pause.py::test_one_sandbox")
+    result = pytester.runpytest_inprocess(
+        "--k8snet",
+        "--k8snet-provider=embedded",
+        "--collect-only",
+        "-q",
+        "--k8snet-watch=make upgrade",
+        "--ff",
+    )
+    assert "outage" in next(line for line in result.outlines if "::" in line)
+
+
+def failed_before(pytester: pytest.Pytester, test: str) -> None:
+    failed = pytester.path / ".pytest_cache" / "v" / "cache" / "lastfailed"
+    failed.parent.mkdir(parents=True)
+    failed.write_text(json.dumps({test: True}))
+
+
+def test_a_lab_of_the_users_own_is_skipped_where_nothing_is_watched(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_mine(outage_lab): pass")
+    result = pytester.runpytest_inprocess(*BRIEF, f"--k8snet-replay={HEALTHY}", "-rs", ".")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*nothing to watch: --k8snet-watch COMMAND *"])
+
+
 def test_a_recorded_watch_is_judged_again(collected: Collected, recorded: Path) -> None:
     assert collected(f"--k8snet-replay={recorded}") == ["outage", *LABS]
 

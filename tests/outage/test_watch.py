@@ -157,6 +157,24 @@ def test_while_the_command_runs_clients_are_asked_and_captures_read(
     assert told == ["", "2 requests lost", "waiting until every path answers again"]
 
 
+def test_an_answer_that_came_too_late_is_taken_in_before_the_next_question(
+    cluster: FakeCluster, calm: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    asked = FakeRun.catch_up
+    monkeypatch.setattr(FakeRun, "drain", lambda run: done.append("drained"))
+
+    def catch_up(run: FakeRun, done_with: Callable[[bytes], bool], timeout: float) -> None:
+        if "tcpdump" not in run.result.argv:
+            assert done[-1] == "drained"
+            done.append("asked")
+        asked(run, done_with, timeout)
+
+    monkeypatch.setattr(FakeRun, "catch_up", catch_up)
+    watch(cluster)
+    assert done.count("asked") >= 6
+
+
 def test_clocks_are_compared_by_the_question_that_was_answered_soonest(
     cluster: FakeCluster, calm: dict[str, str]
 ) -> None:
@@ -188,11 +206,32 @@ def test_without_python_the_command_is_not_run(cluster: FakeCluster, calm: dict[
     machine = Machine()
     lab = watch(cluster, machine)
     assert machine.ran == 0
-    assert lab.paths[0].client_said.failure == "/run/k8snet/python is not installed on k8s-node2"
-    assert lab.command.failure == (
-        "the command was not run: the client on k8s-node2 does not run: "
-        "/run/k8snet/python is not installed on k8s-node2"
-    )
+    missing = "there is no python3 on k8s-node2, which the client is written in"
+    assert lab.paths[0].client_said.failure == missing
+    assert lab.command.failure == f"the command was not run: the client on k8s-node2 does not run: {missing}"
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("nsenter: failed to execute python3: No such file or directory\n", 1),  # an old util-linux
+        ("nsenter: failed to execute python3: No such file or directory\n", 127),
+        ("nsenter: can't execute 'python3': No such file or directory\n", 127),  # BusyBox
+    ],
+)
+def test_python_is_looked_for_through_any_nsenter(
+    cluster: FakeCluster, calm: dict[str, str], words: str, status: int
+) -> None:
+    cluster.say("k8s-node2", "nsenter -t 721 -n python3", says(b"", words.encode(), status))
+    cluster.say("k8s-node2", "nsenter -t 721 -n /usr/libexec/platform-python", client)
+    lab = watch(cluster)
+    assert "/usr/libexec/platform-python" in lab.paths[0].client_said.command
+    assert lab.paths[0].client_said.get().attempts
+
+
+def test_where_nsenter_is_missing_nobody_blames_python(cluster: FakeCluster, calm: dict[str, str]) -> None:
+    cluster.say("k8s-node2", "nsenter -t 721 -n", says(b"", b"sh: nsenter: not found\n", 127))
+    assert watch(cluster).paths[0].client_said.failure == "nsenter is not installed on k8s-node2"
 
 
 @pytest.mark.parametrize("says_it", ["30/3/400", "0/0/0", ""])
