@@ -1,5 +1,5 @@
 # The two commands of the README, and those of a developer. Every target makes what it needs first.
-.PHONY: labs test lint faults faults-live faults-record bench stability steady mutants clean
+.PHONY: labs test lint faults faults-live faults-record bench bench-report bench-outage stability steady mutants clean
 
 labs:  ## the four labs on the embedded reference network
 	@.ci/prepare
@@ -30,6 +30,14 @@ faults-record:  ## the same with every lab under every fault, and its bundles ke
 bench:  ## medians over five runs (about three minutes)
 	@.ci/prepare
 	@.venv/bin/python -m benchmarks.run
+
+bench-report:  ## the HTML page: seconds and bytes
+	@.ci/prepare
+	@.venv/bin/python -m benchmarks.report
+
+bench-outage:  ## a path broken for 300 ms, five runs each (about two minutes)
+	@.ci/prepare
+	@.venv/bin/python -m benchmarks.outage
 
 stability:  ## ten runs, every other one killed at a random moment; looks for residue
 	@.ci/prepare
