@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -72,30 +73,29 @@ class Here:
         if self._ran:
             raise ClusterError("it ran already")
         self._ran = True
-        said = bytearray()
-        try:
-            child = subprocess.Popen(
-                ("/bin/sh", "-c", self.text),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise ClusterError(f"/bin/sh can't be started on this machine: {error.strerror}") from error
-        assert child.stdout is not None
-        with child.stdout as pipe:
-            os.set_blocking(pipe.fileno(), False)
+        # A file without a name, not a pipe: a command that says much never waits for us, and one that it left
+        # in the background may still say something when we are gone.
+        with tempfile.TemporaryFile() as said:
+            try:
+                child = subprocess.Popen(
+                    ("/bin/sh", "-c", self.text),
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ClusterError(f"/bin/sh can't be started on this machine: {error.strerror}") from error
             try:
                 while _runs(child):
-                    _take(pipe.fileno(), said)
                     meanwhile()
             except BaseException:
                 _end(child)
                 raise
-            _take(pipe.fileno(), said)
+            # Not by its position: that is the command's too.
+            tail = os.pread(said.fileno(), TAIL, max(0, os.fstat(said.fileno()).st_size - TAIL))
         status = child.returncode
-        return (128 - status if status < 0 else status), _legible(said)
+        return (128 - status if status < 0 else status), _legible(tail)
 
 
 def _beat(heart: Heart, ended: threading.Event) -> None:
@@ -115,18 +115,7 @@ def _runs(child: subprocess.Popen[bytes]) -> bool:
     return child.returncode is None
 
 
-def _take(pipe: int, said: bytearray) -> None:
-    """What is in the pipe now, of all that was said the end: a child of the command's may hold it open."""
-    with suppress(BlockingIOError):
-        for _ in range(64):  # one that writes without end must not keep us here
-            piece = os.read(pipe, 65536)
-            if not piece:
-                return
-            said += piece
-            del said[:-TAIL]
-
-
-def _legible(said: bytearray) -> str:
+def _legible(said: bytes) -> str:
     """Without colours and what else a terminal obeys: this is shown, kept and put into XML."""
     text = _TERMINAL.sub("", said.decode(errors="replace")).replace("\r\n", "\n").replace("\r", "\n")
     return "".join(letter for letter in text if letter in "\n\t" or letter.isprintable()).strip()

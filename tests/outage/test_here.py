@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_k8snet.clusters import here
-from pytest_k8snet.clusters.base import ClusterError
+from pytest_k8snet.clusters.base import ClusterError, Deadline
 from pytest_k8snet.clusters.here import Here
 
 
@@ -84,6 +84,17 @@ def test_what_it_leaves_in_the_background_is_not_waited_for(tmp_path: Path) -> N
         os.kill(left, 0)  # it goes on
     finally:
         os.kill(left, signal.SIGKILL)
+
+
+def test_what_it_leaves_in_the_background_may_still_speak(tmp_path: Path) -> None:
+    speaks = f"until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo late && echo > {tmp_path}/spoke"
+    _, said = Here(f"({speaks}) & echo done").run(nothing)
+    assert said == "done"
+    (tmp_path / "go").touch()
+    deadline = Deadline(10)
+    while not (tmp_path / "spoke").exists() and deadline.left:
+        time.sleep(0.05)
+    assert (tmp_path / "spoke").exists()
 
 
 def gone(pid: int) -> bool:
