@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from pytest_k8snet.clusters.tape import MemoryTape, Tape
 from pytest_k8snet.intent import Intent
 from pytest_k8snet.manifests import Manifest
 from pytest_k8snet.report.drawing import Drawing
+from tests.report.drawings import POD_NETWORK
 
 #: Environment variables, which reach other processes too: what the stand-in lacks (JSON), says when it is
 #: closed, and why it does not come up.
@@ -141,23 +143,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _draw(lab: str, request: Any, intent: Intent, *, bundle: bool, client_kept: object = False) -> Drawing:
-    return Drawing(
-        lab=lab,
-        name=request.name,
-        client="pod-src",
-        client_is_pod=True,
-        client_node="k8s-node2",
-        target="pod-dest",
-        target_node="k8s-node1",
-        entry_node="k8s-node2",
-        asked="20.111.156.72:8080",
-        service="",
-        tunnel="ipip",
-        answered=True,
-        answer="200, 9 bytes",
-        sightings=(),
-        captures=(),
-    )
+    return replace(POD_NETWORK, lab=lab, name=request.name)
 
 
 def _claim(name: str) -> Any:

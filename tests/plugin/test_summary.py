@@ -25,6 +25,7 @@ from pytest_k8snet.report.summary import Summary, WrongHop, one_line, wrong_hops
 from tests.matrix.replayed import recorded
 from tests.plugin import stand_in
 from tests.plugin.conftest import lab_file
+from tests.report.drawings import POD_NETWORK
 
 NAME = "pod-src -> pod-dest:8080/hostname"
 ROW = "20.109.131.5:47590 -> 20.111.156.72:8080"
@@ -39,23 +40,7 @@ def lab(name: str, *claims: ToldClaim, drawings: tuple[Drawing, ...] = ()) -> To
 
 
 def drawing(*sightings: Sighting, name: str = NAME) -> Drawing:
-    return Drawing(
-        lab="pod-network",
-        name=name,
-        client="pod-src",
-        client_is_pod=True,
-        client_node="k8s-node2",
-        target="pod-dest",
-        target_node="k8s-node1",
-        entry_node="k8s-node2",
-        asked="20.111.156.72:8080",
-        service="",
-        tunnel="ipip",
-        answered=True,
-        answer="200, 9 bytes",
-        sightings=sightings,
-        captures=(),
-    )
+    return replace(POD_NETWORK, name=name, sightings=sightings)
 
 
 SENT = Sighting("source-veth", "k8s-node2", "calia", 1, 1.0, "", ROW, 64)
