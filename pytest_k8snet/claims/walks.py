@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Generic, TypeVar
 
+from pytest_k8snet.claims.matchers import address_and_port
 from pytest_k8snet.evidence.packets import IPAddress
 
 MASQUERADE_MARK = 0x4000  #: kube-proxy's masqueradeBit 14, its default in all three modes
@@ -33,7 +34,10 @@ class Walk:
     @property
     def text(self) -> str:
         """The path, one rule a line, and what ended it."""
-        ends = [f"-> DNAT {ip}:{port} with probability {share:.3g}" for ip, port, share in self.endpoints]
+        ends = [
+            f"-> DNAT {address_and_port(ip, port)} with probability {share:.3g}"
+            for ip, port, share in self.endpoints
+        ]
         ends += [f"-> {end}" for end in self.ends]
         if self.unknown is not None:
             ends.append(f"-> unknown: {self.unknown}")

@@ -223,11 +223,14 @@ def load_bundle(directory: str | os.PathLike[str]) -> Bundle:
 def recorded_verdicts(bundle: Bundle) -> dict[str, str]:
     """What was concluded then: the last outcome of each claim by its id, "held", "broken", "inconclusive".
 
-    Raises :class:`BundleError` for a line that is no verdict; the last, half a line of a killed run, is none.
+    Raises :class:`BundleError` for a line that is no verdict. Half a line is the last of a run that was
+    killed, and passed over; in a lab that was closed it is damage.
     """
     found: dict[str, str] = {}
     for path in sorted(bundle.directory.glob(f"labs/*/{VERDICTS}")):
-        *lines, _ = path.read_bytes().split(b"\n")
+        *lines, rest = path.read_bytes().split(b"\n")
+        if rest and path.parent.name in bundle.header.get("labs", {}):
+            raise BundleError(f"{path}: cut in line {len(lines) + 1}")
         for number, line in enumerate(lines, start=1):
             fields = _fields(path, number, line)
             try:

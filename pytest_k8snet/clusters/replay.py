@@ -23,7 +23,7 @@ from pytest_k8snet.clusters.base import (
 from pytest_k8snet.clusters.bundle import Bundle, BundleError, load_bundle
 from pytest_k8snet.clusters.records import Record
 from pytest_k8snet.clusters.tape import LabTape
-from pytest_k8snet.intent import Intent
+from pytest_k8snet.intent import ENCAPSULATIONS, PROXY_MODES, Intent
 
 if TYPE_CHECKING:
     from pytest_k8snet.manifests import Manifest
@@ -128,6 +128,8 @@ class ReplayCluster(Cluster):
         try:
             self.intent = _intent(header["intent"])
             self.roles = dict(header["roles"])
+            if isinstance(header["nodes"], str):  # whose items are letters
+                raise TypeError("nodes is no list")
             self.nodes = {str(name): ReplayNode(self, str(name)) for name in header["nodes"]}
             self.details = dict(header.get("details", {}))
             self.patience = Patience(**header.get("patience", {}))
@@ -184,4 +186,7 @@ def _nothing_behind(what: str) -> NoReturn:
 def _intent(fields: Mapping[str, Any]) -> Intent:
     ranges = {name: fields[name] for name in ("pod_cidr", "service_cidr")}
     networks = {name: ip_network(cidr) if cidr is not None else None for name, cidr in ranges.items()}
-    return Intent(**{**fields, **networks})
+    intent = Intent(**{**fields, **networks})
+    if intent.encapsulation not in ENCAPSULATIONS or intent.proxy_mode not in PROXY_MODES:
+        raise ValueError(f"intent {intent.encapsulation!r}, {intent.proxy_mode!r}")
+    return intent

@@ -101,7 +101,8 @@ def compare(
     * What both observed and that differs is a change.
     * What this run should have observed and could not is unknown: inconclusive, and no allowance covers it.
       So is a claim that was conclusive and is not now.
-    * What the baseline did not observe, or a lab or claim that one side did not run, is left out, and why.
+    * What the baseline did not observe, a claim that was inconclusive there, or a lab or claim that one side
+      did not run, is left out, and why.
       ``left_out`` has the reasons that the caller knows, by id of a fact or by name of a lab.
     * A fact that rests on one that changed is not told a second time where only one side has it.
     """
@@ -143,9 +144,12 @@ class _Sides:
         if _same(old, new):
             self.same += 1
             return None
+        verdict = new.id.startswith(_VERDICT)
+        if verdict and old.value == _INCONCLUSIVE:
+            return self._leave(new.id, "the claim is inconclusive in the baseline")
         if set(new.value.splitlines()) < set(old.value.splitlines()) and self._follows(new):
             return None  # of two sightings one is gone, and what it rests on says so
-        undecided = new.id.startswith(_VERDICT) and new.value == _INCONCLUSIVE
+        undecided = verdict and new.value == _INCONCLUSIVE
         unknown = "the claim is inconclusive in this run" if undecided else ""
         return Change(new.id, old.value, new.value, unknown=unknown)
 

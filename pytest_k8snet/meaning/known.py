@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -24,7 +24,17 @@ from pytest_k8snet.evidence.observations import (
 from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import NotObserved, Reading
 from pytest_k8snet.intent import Intent
-from pytest_k8snet.meaning.roles import ANOTHER, LAB_POD, NODES, PODS, SERVICES, TUNNELS, IPNetwork, Roles
+from pytest_k8snet.meaning.roles import (
+    ANOTHER,
+    BLOCK,
+    LAB_POD,
+    NODES,
+    PODS,
+    SERVICES,
+    TUNNELS,
+    IPNetwork,
+    Roles,
+)
 
 ANOTHER_POD = "another pod"
 
@@ -102,6 +112,12 @@ def _roles(known: _Known, intent: Intent) -> Roles:
     return Roles(
         nodes=nodes,
         addresses=addresses,
+        homes={
+            address: nodes.get(pod.node, ANOTHER)
+            for pod in pods
+            if LAB_POD.fullmatch(pod.name)
+            for address in pod.ips
+        },
         networks=_networks(known, nodes, pods, intent),
         uplinks=frozenset(
             (node.name, node.uplink.value.interface) for node in known.nodes if node.uplink.value is not None
@@ -151,8 +167,16 @@ def _addresses(known: _Known) -> Iterator[tuple[IPAddress, str]]:
             yield address, f"{role}.tunnel"
         for address in node.object.value.internal_ips if node.object.value else ():
             yield address, f"{role}.internal"
-    # After the nodes: a pod of the host's network (a probe pod of ours) has its node's address.
-    yield from ((address, ANOTHER_POD) for pod in pods for address in pod.ips)
+    # A pod of the host's network (a probe pod of ours) has its node's address, known here or not.
+    between = list(_between_nodes(known.nodes))
+    for pod in pods if between else ():
+        yield from ((ip, ANOTHER_POD) for ip in pod.ips if not any(ip in network for network in between))
+
+
+def _between_nodes(nodes: Iterable[NodeEvidence]) -> Iterator[IPNetwork]:
+    for node in nodes:
+        with suppress(NotObserved):
+            yield underlay_network(node)
 
 
 def _tunnel_addresses(node: NodeEvidence) -> Iterator[IPAddress]:
@@ -175,16 +199,18 @@ def _networks(
         if network is not None:
             found.setdefault(network, PODS)
     found.setdefault(intent.service_cidr, SERVICES)
+    for network in _between_nodes(known.nodes):
+        found.setdefault(network, NODES)
     for node in known.nodes:
-        with suppress(NotObserved):
-            found.setdefault(underlay_network(node), NODES)
         for route in node.routes.value or ():
             block = route.destination
             if block.num_addresses > 1 and block.prefixlen and block not in found:
-                homes = {nodes.get(pod.node, ANOTHER) for pod in pods for ip in pod.ips if ip in block}
-                homes |= {role for address, role in tunnels.items() if address in block}
+                # A pod may have borrowed its address from another node's block; a tunnel device does not.
+                homes = {role for address, role in tunnels.items() if address in block} or {
+                    nodes.get(pod.node, ANOTHER) for pod in pods for ip in pod.ips if ip in block
+                }
                 if len(homes) == 1:
-                    found[block] = f"the pods of {homes.pop()}"
+                    found[block] = f"{BLOCK}{homes.pop()}"
     return found
 
 

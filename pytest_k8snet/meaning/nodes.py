@@ -87,7 +87,8 @@ def _words(route: Route, node: NodeEvidence, roles: Roles) -> str:
     if route.destination in (DEFAULT_IPV4, DEFAULT_IPV6):
         return "default" + ("" if route.table == "main" else f" table {route.table}")
     words = [] if route.type == "unicast" else [route.type]
-    words += [roles.network(route.destination), *_way(route, node, roles)]
+    where = roles.behind if route.gateway else roles.network
+    words += [where(route.destination), *_way(route, node, roles)]
     words += [f"proto {route.protocol}"] if route.protocol else []
     words += [f"metric {route.metric}"] if route.metric else []
     words += [f"scope {route.scope}"] if route.scope != "global" else []

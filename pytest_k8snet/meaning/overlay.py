@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from pytest_k8snet.claims.ledger import Hop, Ledger
@@ -22,6 +22,7 @@ from pytest_k8snet.meaning.roles import IPNetwork, Roles
 from pytest_k8snet.meaning.told import listed, told
 
 LAB = "pod-network"
+SHARES = "node-podCIDR"
 
 
 def of_pod_network(lab: PodNetworkLab, intent: Intent) -> Iterator[Fact]:
@@ -30,7 +31,7 @@ def of_pod_network(lab: PodNetworkLab, intent: Intent) -> Iterator[Fact]:
         yield from nodes.of_node(pod.node, roles)
         yield from pods.of_interfaces(pod, roles)
     yield from _routes(lab, roles)
-    yield from _pools(lab, intent, roles)
+    yield from _pools(lab, intent)
     yield from traffic.of_request(LAB, Ledger.of(lab.request, intent), roles)
     large = Ledger.of(lab.large, intent)
     yield told(f"answer/{LAB}/large", lambda: traffic.answered(large))
@@ -63,42 +64,45 @@ def _ip(addresses: Iterable[IPAddress], like: IPAddress) -> IPAddress | None:
     return next((address for address in addresses if address.version == like.version), None)
 
 
-def _pools(lab: PodNetworkLab, intent: Intent, roles: Roles) -> Iterator[Fact]:
+def _pools(lab: PodNetworkLab, intent: Intent) -> Iterator[Fact]:
     """The pool of both pods, and every place that states the pods' range, by how they agree."""
 
-    def pool() -> IPPool:
-        like = lab.request.client_ip
-        found = {pool_of(lab.pools.get(), pod_ip(pod.pod, like)) for pod in (lab.source, lab.target)}
-        if len(found) != 1 or None in found:
-            raise NotObserved("no pool holds both pods")
-        return next(filter(None, found))
+    def of_each(words: Callable[[IPPool], str]) -> str:
+        """Once, where the two pods' pools are one or alike."""
+        like, listing = lab.request.client_ip, lab.pools.get()
+        pools = {pod.pod.name: pool_of(listing, pod_ip(pod.pod, like)) for pod in (lab.source, lab.target)}
+        return listed({words(pool) if pool else f"no pool holds {name}" for name, pool in pools.items()})
 
-    def declared() -> str:
-        if intent.pod_cidr is None:
-            return "no range is declared"
-        return f"the pool {_beside(pool().cidr, intent.pod_cidr)} the declared range"
+    def options(pool: IPPool) -> str:
+        words = f"natOutgoing {str(pool.nat_outgoing).lower()}, blockSize {pool.block_size}"
+        return words + (", disabled" if pool.disabled else "")
 
-    def options() -> str:
-        its = pool()
-        return f"natOutgoing {str(its.nat_outgoing).lower()}, blockSize {its.block_size}"
-
-    yield told("pool/mode", lambda: f"ipipMode {pool().ipip_mode}, vxlanMode {pool().vxlan_mode}")
-    yield told("pool/options", options)
-    yield told("pool/cidr", declared)
+    declared = intent.pod_cidr
+    yield told(
+        "pool/mode", lambda: of_each(lambda pool: f"ipipMode {pool.ipip_mode}, vxlanMode {pool.vxlan_mode}")
+    )
+    yield told("pool/options", lambda: of_each(options))
+    yield told(
+        "pool/cidr",
+        lambda: (
+            "no range is declared"
+            if declared is None
+            else of_each(lambda pool: f"the pool {_beside(pool.cidr, declared)} the declared range")
+        ),
+    )
     if lab.cluster_cidrs.failure or lab.cluster_cidrs.value is None:
         yield told("cidr", lambda: str(lab.cluster_cidrs.get()))
         return
     stated: defaultdict[str, set[IPNetwork]] = defaultdict(set)
     for place in lab.cluster_cidrs.value:
-        stated[_place(place.source, roles)].add(place.network)
+        stated[_place(place.source)].add(place.network)
     for source, networks in stated.items():
-        yield told(f"cidr/{source}", partial(_against, networks, lab))
+        yield told(f"cidr/{source}", partial(_shares if source == SHARES else _against, networks, lab))
 
 
-def _place(source: str, roles: Roles) -> str:
-    """ "kube-proxy-clusterCIDR"; a node's podCIDR by the node's role."""
-    head, of, node = source.partition(" of ")
-    return "-".join((head + (f" of {roles.node(node)}" if of else "")).split())
+def _place(source: str) -> str:
+    """ "kube-proxy-clusterCIDR"; "node-podCIDR" for the shares of all nodes, however many there are."""
+    return "-".join(source.partition(" of ")[0].split())
 
 
 def _against(networks: Iterable[IPNetwork], lab: PodNetworkLab) -> str:
@@ -111,6 +115,14 @@ def _against(networks: Iterable[IPNetwork], lab: PodNetworkLab) -> str:
         beside = " and ".join(sorted({_beside(network, cidr) for cidr in cidrs})) or "has no pool; not"
         found.append(f"{beside} the pool's range, holds {held or 'neither pod'}")
     return listed(found)
+
+
+def _shares(networks: Iterable[IPNetwork], lab: PodNetworkLab) -> str:
+    """How nodes' podCIDRs lie to the pools. Calico's IPAM does not use them: whether one holds a pod is
+    chance."""
+    cidrs = {pool.cidr for pool in lab.pools.get()}
+    beside = {_beside(network, cidr) for network in networks for cidr in cidrs}
+    return f"{' and '.join(sorted(beside)) or 'has no pool; not'} the pool's range"
 
 
 def _beside(network: IPNetwork, other: IPNetwork) -> str:

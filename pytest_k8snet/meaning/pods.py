@@ -17,7 +17,8 @@ from pytest_k8snet.meaning.roles import Roles
 from pytest_k8snet.meaning.told import listed, told
 
 _PROCESS = re.compile(r"/proc/[0-9]+/")
-_CNI = re.compile(r"/(?:cni-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")  #: /var/run/netns/cni-<uuid>
+#: "/var/run/netns/cni-<uuid>" (containerd), "/var/run/netns/<uuid>" (CRI-O)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 def of_interfaces(pod: PodEvidence, roles: Roles) -> Iterator[Fact]:
@@ -89,8 +90,8 @@ def _image(sandbox: Container | None) -> str:
     """Name and tag: the registry is the machine's affair, and some runtimes know only a digest."""
     if sandbox is None:
         return "no sandbox"
-    image = sandbox.image.rpartition("/")[2]
-    return "not stated" if not image or "sha256" in image else image
+    image = sandbox.image.rpartition("/")[2].partition("@")[0]
+    return "not stated" if not image or image.startswith("sha256:") else image
 
 
 def _joined(container: Container, sandbox: Container | None) -> str:
@@ -104,7 +105,7 @@ def _joined(container: Container, sandbox: Container | None) -> str:
         return "a namespace of its own making" if container.runtime == "oci" else "no path shown"
     if path == NODE_NETWORK:
         return "the node's"
-    return _CNI.sub("/cni-*", _PROCESS.sub("/proc/*/", path))
+    return _UUID.sub("*", _PROCESS.sub("/proc/*/", path))
 
 
 def _namespace(pod: PodEvidence, container: Container, sandbox: Container | None) -> str:

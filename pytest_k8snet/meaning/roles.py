@@ -21,6 +21,7 @@ IPNetwork = IPv4Network | IPv6Network
 TUNNELS = frozenset({"ipip", "vxlan", "sit", "ip6tnl", "gre", "geneve", "wireguard"})
 #: Ranges that the cluster declares, whatever they are. Other networks have a length beside their name.
 PODS, SERVICES, NODES = "the pods' range", "the services' range", "the nodes' network"
+BLOCK = "the pods of "  #: and a node's role
 ANOTHER = "another node"  #: one without a role in the labs
 #: The labs' own pods; "pod-dest-2" is one of those that lab 3 adds.
 LAB_POD = re.compile(r"pod-(?:pause|src|dest)(?:-[0-9]+)?")
@@ -41,7 +42,8 @@ _CHAIN = re.compile(r"\bKUBE-(?P<kind>SVC|SVL|EXT|XLB|FW|SEP)-(?P<hash>[A-Z2-7]{
 #: "cali-tw-calia5814ebbae9", "cali-pi-_x8Yq...".
 _FELIX_MARK = re.compile(r"\bcali:[\w-]{16}")
 _FELIX_CHAIN = re.compile(r"\bcali-(?P<kind>tw|fw|th|fh|pi|po|pri|pro|gi|go|sm)-[\w-]+")
-_HEX_TAIL = re.compile(r"(?P<head>[a-z]+)[0-9a-f]{7,}")  #: "veth1a2b3c4"
+#: "veth1a2b3c4". The head ends before the first letter that can be a digit, or "vethabcdef1" had another.
+_HEX_TAIL = re.compile(r"(?P<head>[a-z]+?)[0-9a-f]{7,}")
 _PORT_OPTION = re.compile(r"(?P<option>--dports?|tcp \.|dport) (?P<port>[0-9]{1,5})\b")
 
 
@@ -54,6 +56,7 @@ class Roles:
 
     nodes: Mapping[str, str] = field(default_factory=dict)  #: name -> "node2"
     addresses: Mapping[IPAddress, str] = field(default_factory=dict)
+    homes: Mapping[IPAddress, str] = field(default_factory=dict)  #: of the labs' pods: the node's role
     networks: Mapping[IPNetwork, str] = field(default_factory=dict)
     uplinks: frozenset[tuple[str, str]] = frozenset()
     chains: Mapping[str, str] = field(default_factory=dict)  #: hash of a chain's name -> what it is for
@@ -120,6 +123,13 @@ class Roles:
         if below:
             return f"a network with {' and '.join(sorted(below))}"
         return "a network outside"
+
+    def behind(self, network: IPNetwork) -> str:
+        """As :meth:`network`, of what is behind another node: "the pods of node1", by a block or one by one.
+        Calico's IPAM gives a node several blocks, and where none is free single addresses of another's."""
+        home = self.homes.get(network.network_address) if network.num_addresses == 1 else None
+        name = f"{BLOCK}{home}" if home else self.network(network)
+        return name.rpartition(" /")[0] if name.startswith(BLOCK) and not home else name
 
     def device(self, node: str, name: str | None) -> str:
         """ "uplink", "cali*"; other names, such as "tunl0", as they are."""

@@ -62,12 +62,16 @@ def _at(lab: str, hop: Hop, roles: Roles) -> Iterator[Fact]:
     facets: dict[str, Callable[[Packet], str]] = {
         "encapsulation": lambda packet: envelope(packet, roles),
         "inner-source": lambda packet: roles.address(packet.ip.src),
-        "ttl": lambda packet: str(packet.ip.ttl),
+        "ttl": _ttl,
     }
     if point.endswith("veth"):
         del facets["encapsulation"]
     for kind, of in facets.items():
         yield told(f"{kind}/{lab}/{point}", partial(_each, of, seen), rests_on=(path,))
+
+
+def _ttl(packet: Packet) -> str:
+    return str(packet.ip.ttl)
 
 
 def _each(of: Callable[[Packet], str], packets: Iterable[Packet]) -> str:
@@ -102,7 +106,8 @@ def _path(hop: Hop, roles: Roles) -> str:
 
 
 def _replies(lab: str, hop: Hop, roles: Roles, target_path: str) -> Iterator[Fact]:
-    """The forms in which answers came by. Where none was due, since the request was lost, none is missed."""
+    """The forms in which answers came by, and their TTL. Where none was due, since the request was lost, none
+    is missed."""
     id = f"reply/{lab}/{hop.point.id}"
     if not hop.readable:
         yield told(id, lambda: str(hop.capture), rests_on=(f"path/{lab}/{hop.point.id}",))
@@ -114,6 +119,9 @@ def _replies(lab: str, hop: Hop, roles: Roles, target_path: str) -> Iterator[Fac
             return lines(f"{envelope(each, roles)} from {_end(each, 'src', roles)}" for each in replies)
 
         yield told(id, lambda: forms() or UNSEEN, rests_on=(target_path,))
+    if replies:
+        ttl = partial(_each, _ttl, replies)
+        yield told(f"ttl/{lab}/{hop.point.id}/reply", ttl, rests_on=(id, target_path))
 
 
 def envelope(packet: Packet, roles: Roles) -> str:

@@ -223,7 +223,14 @@ def test_tokens_are_those_of_the_recorded_run(tmp_path: Path) -> None:
 def test_a_damaged_header_is_refused(tmp_path: Path) -> None:
     recording(tmp_path, lambda cluster: None)
     header = json.loads((tmp_path / "bundle.json").read_text())
-    for name, damaged in (("roles", 3), ("nodes", None), ("intent", {"pod_cidr": "x", "service_cidr": ""})):
+    for name, damaged in (
+        ("roles", 3),
+        ("nodes", None),
+        ("nodes", "k8s-node1"),
+        ("intent", {"pod_cidr": "x", "service_cidr": ""}),
+        ("intent", {**header["intent"], "encapsulation": "gre"}),
+        ("intent", {**header["intent"], "proxy_mode": "ebpf"}),
+    ):
         (tmp_path / "bundle.json").write_text(json.dumps({**header, name: damaged}))
         with pytest.raises(BundleError, match=r"bundle\.json is damaged"):
             ReplayCluster(tmp_path)

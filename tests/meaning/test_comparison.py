@@ -92,8 +92,17 @@ def test_verdicts() -> None:
     (change,) = beside([HELD], [unsure]).changes
     assert (change.before, change.now) == ("held", "inconclusive")
     assert change.unknown
-    (change,) = beside([unsure], [HELD]).changes
-    assert (change.before, change.now, change.unknown) == ("inconclusive", "held", "")
+    (change,) = beside([broken], [HELD]).changes
+    assert (change.before, change.now, change.unknown) == ("broken", "held", "")
+
+
+@pytest.mark.parametrize("now", ["held", "broken"])
+def test_a_claim_that_was_inconclusive_is_nothing_to_compare_with(now: str) -> None:
+    unsure, decided = (verdict_fact("clusterip/endpoints", word) for word in ("inconclusive", now))
+    found = beside([MODE, unsure], [MODE, decided])
+    assert found.changes == ()
+    assert found.left_out == {HELD.id: "the claim is inconclusive in the baseline"}
+    assert beside([unsure], [unsure]).same == 1
 
 
 def test_verdicts_of_one_side_alone_are_left_out() -> None:
