@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pytest_k8snet.meaning.comparison import Change, Comparison
 from pytest_k8snet.report.account import ToldClaim, ToldLab
 from pytest_k8snet.report.drawing import Drawing, Sighting
+from pytest_k8snet.report.verdicts import legible
 
 #: In the order of a lab's row. "passed" and "failed" are of tests that judge nothing.
 OUTCOMES = ("held", "broken", "inconclusive", "passed", "failed", "skipped")
@@ -173,9 +174,4 @@ def _counted(number: int, what: str) -> str:
 
 def one_line(text: str) -> str:
     """On one line, with nothing in it that would move a terminal's cursor or colour what follows."""
-    line = " ".join(text.split())
-    return line if line.isprintable() else "".join(map(_printable, line))
-
-
-def _printable(letter: str) -> str:
-    return letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+    return legible(" ".join(text.split()), keep="")

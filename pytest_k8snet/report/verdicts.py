@@ -77,7 +77,17 @@ def in_words(claim: str, verdict: Verdict, ledgers: Sequence[str] = ()) -> str:
         blocks += ledgers
     for block in blocks:
         lines += ["", block]
-    return "\n".join(lines)
+    return legible("\n".join(lines))
+
+
+def legible(text: str, *, keep: str = "\n\t") -> str:
+    """With nothing in it that would move a terminal's cursor or colour what follows: evidence may hold it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
 
 
 def _first_line(text: str) -> str:

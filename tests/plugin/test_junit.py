@@ -156,7 +156,7 @@ def test_every_outcome(pytester: pytest.Pytester, my_lab: Path) -> None:
         assert failure is not None
         assert failure.get("message", "").startswith(f"{word}: my-lab/{name.replace('_', '-')}: ")
         assert str(failure.text).startswith(f"{word}: ")
-    assert "plain ü 名 #xFFFE ]]>" in str(cases["breaks"][0].findtext("failure"))
+    assert "plain ü 名 \\ufffe ]]>" in str(cases["breaks"][0].findtext("failure"))
     assert properties(found) == {
         "k8snet_provider": "embedded",
         "k8snet_subject": "the embedded reference network, not on a cluster",

@@ -79,6 +79,15 @@ def test_no_escape_codes_and_no_progress_in_a_pipe(pytester: pytest.Pytester, my
     result.stdout.no_fnmatch_line("*building nodes*")
 
 
+def test_evidence_does_not_steer_the_terminal(pytester: pytest.Pytester, my_lab: Path) -> None:
+    seen = "\\x1b[2J\\x1b[31mpod\\x07\\tsays\\nmore"
+    lab_file(my_lab, f"def test_a(lab, judge): judge(broken('a', '{seen}', details='\\x9b1m'))\n")
+    result = pytester.runpytest_inprocess("--k8snet", "my_lab", "-rA", "--color=yes")
+    result.stdout.fnmatch_lines([r"*\x1b[[]2J\x1b[[]31mpod\x07*says*", "*more*", r"*\x9b1m*"])
+    assert "\x1b[2J" not in result.stdout.str()
+    assert "\x07" not in result.stdout.str()
+
+
 def test_junit_file(pytester: pytest.Pytester, my_lab: Path) -> None:
     lab_file(my_lab, THREE)
     pytester.runpytest_inprocess("--k8snet", "my_lab", "--junitxml=out.xml")
