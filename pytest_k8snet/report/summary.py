@@ -111,9 +111,12 @@ def measures(lab: ToldLab) -> list[tuple[str, str]]:
     """(claim, what was measured) of each path that was watched."""
     if lab.name != OUTAGE:
         return []
-    told = [(claim.claim, one_line(claim.judged["seen"])) for claim in lab.claims if claim.judged]
-    # What all say alike is why nothing was measured.
-    return told if len({seen for _, seen in told}) == len(told) else []
+    judged = [claim for claim in lab.claims if claim.judged]
+    # A lab that could not be set up says of every path why nothing was measured.
+    unmeasured = {claim.judged["seen"] if claim.outcome == "inconclusive" else "" for claim in judged}
+    if len(judged) > 1 and len(unmeasured) == 1 and "" not in unmeasured:
+        return []
+    return [(claim.claim, one_line(claim.judged["seen"])) for claim in judged]
 
 
 def row(lab: ToldLab) -> str:

@@ -170,6 +170,15 @@ def test_outages_are_measured_also_when_held() -> None:
     ]
 
 
+def test_paths_that_were_measured_alike_are_told_each() -> None:
+    told = lab("outage", *(claim(f"outage/{path}", seen="none of 60 lost") for path in ("pod", "nodeport")))
+    assert list(Plain().told(Summary(labs=(told,)))) == [
+        "outage  2 held in 1.2 s",
+        "measured  outage/pod  none of 60 lost",
+        "measured  outage/nodeport  none of 60 lost",
+    ]
+
+
 def test_an_outage_lab_that_could_not_be_set_up_measured_nothing() -> None:
     why = "pod pod-src: image can't be had"
     told = lab("outage", *(claim(f"outage/{path}", "inconclusive", seen=why) for path in ("pod", "nodeport")))
