@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 
+from pytest_k8snet.claims.ledger import Ledger
 from pytest_k8snet.clusters.replay import ReplayCluster
 from pytest_k8snet.report.draw import draw
 from pytest_k8snet.report.told import ToldRun
@@ -43,7 +44,7 @@ def drawing_ms(runs: int) -> tuple[float, float]:
         cluster = ReplayCluster(HEALTHY)
         for lab, request in requests(cluster):
             began = time.perf_counter()
-            draw(lab, request, cluster.intent, bundle=True)
+            draw(lab, Ledger.of(request, cluster.intent), bundle=True)
             found.append((time.perf_counter() - began) * 1000)
     return statistics.median(found), max(found)
 

@@ -23,11 +23,11 @@ from pytest_k8snet.report import verdicts
 from pytest_k8snet.report.account import Account
 from pytest_k8snet.report.facts import Facts
 from pytest_k8snet.report.places import named
+from pytest_k8snet.report.summary import BASELINE as LAB
 
 if TYPE_CHECKING:
     from pytest_k8snet.settings import Settings
 
-LAB = "baseline"
 COMPARED = f"{LAB}/compared"
 
 
@@ -104,7 +104,7 @@ class Baseline:
             left_out=self._skipped(),
         )
         if not compared.same and not compared.changes:
-            why = "; ".join(dict.fromkeys((compared.left_out or {}).values()))
+            why = "; ".join(dict.fromkeys(compared.left_out.values()))
             return inconclusive(
                 self._expected, f"nothing could be compared: {why or 'nothing was observed'}", where=kept.name
             )
@@ -221,15 +221,13 @@ _NOTHING = "nothing of the kind"
 
 
 def _counted(compared: Comparison) -> str:
-    allowed = sum(bool(change.allowed) for change in compared.changes)
-    unexpected = len(compared.unexpected)
-    unknown = sum(bool(change.unknown) for change in compared.changes)
+    allowed, unexpected, unknown = map(len, (compared.expected, compared.unexpected, compared.unknown))
     counts = {
         "mean the same": compared.same,
         "changed as expected": allowed,
         "changed otherwise": unexpected,
         "were not observed": unknown,
-        "were left out": len(compared.left_out or {}),
+        "were left out": len(compared.left_out),
     }
     first, *others = counts.items()
     return ", ".join(
@@ -238,9 +236,7 @@ def _counted(compared: Comparison) -> str:
 
 
 def _details(compared: Comparison) -> str:
-    expected = [
-        f"{c.id}: {c.before} -> {c.now} (expected: {c.allowed})" for c in compared.changes if c.allowed
-    ]
-    left_out = [f"{what}: not compared: {why}" for what, why in (compared.left_out or {}).items()]
+    expected = [f"{c.id}: {c.before} -> {c.now} (expected: {c.allowed})" for c in compared.expected]
+    left_out = [f"{what}: not compared: {why}" for what, why in compared.left_out.items()]
     idle = [f"{line.glob}: allowed, and nothing changed ({line.reason})" for line in compared.idle]
     return "\n".join([*expected, *left_out, *idle])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_k8snet.clusters.base import Cluster, ClusterError
-from pytest_k8snet.clusters.bundle import load_bundle, recorded_verdicts
+from pytest_k8snet.clusters.bundle import recorded_verdicts
 from pytest_k8snet.clusters.replay import ReplayCluster
 from pytest_k8snet.collection import bundled_labs
 from pytest_k8snet.evidence.reading import NotObserved
@@ -29,8 +29,7 @@ class KeptRun:
 
 def check(directory: Path) -> None:
     """Raises :class:`~pytest_k8snet.clusters.bundle.BundleError`, one line, for what is no whole bundle."""
-    ReplayCluster(directory)
-    recorded_verdicts(load_bundle(directory))
+    recorded_verdicts(ReplayCluster(directory).bundle)
 
 
 def read(directory: Path) -> KeptRun:
@@ -38,8 +37,8 @@ def read(directory: Path) -> KeptRun:
 
     Raises :class:`~pytest_k8snet.clusters.bundle.BundleError` for what is no whole bundle.
     """
-    bundle = load_bundle(directory)
     cluster = ReplayCluster(directory)
+    bundle = cluster.bundle
     facts: list[Fact] = []
     for lab, seen in observations(cluster, bundle.recordings):
         facts += facts_of(lab, seen, cluster.intent)

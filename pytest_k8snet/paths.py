@@ -63,7 +63,7 @@ class Paths:
                 raise Unusable("bundle", f"{self.bundle} can't be written to: {error.strerror}") from None
         if self.report is not None:
             try:
-                if problem := self._no_place_for_a_page(self.report, config):
+                if problem := self._no_place_for_a_page(self.report):
                     raise Unusable("report", problem)
                 if not config.option.collectonly:
                     _try_to_write(self.report.parent)
@@ -78,7 +78,7 @@ class Paths:
                     was = f"the {role} of the run in {self.replay} was {recorded.get(role)!r}"
                     raise Unusable("role", f"'{role}={node}': {was}")
 
-    def _no_place_for_a_page(self, report: Path, config: pytest.Config) -> str:
+    def _no_place_for_a_page(self, report: Path) -> str:
         """Why the page can't lie there; else "". Raises OSError for an impossible name."""
         if self.bundle is not None and self.bundle.resolve().is_relative_to(report.resolve()):
             return f"{report} is to be a directory (--k8snet-bundle); name a file"

@@ -93,12 +93,13 @@ class Run:
         from pytest_k8snet.claims.ledger import Ledger
         from pytest_k8snet.report.draw import draw
 
-        text = Ledger.of(request, self.intent(), client_kept=client_kept).text
+        ledger = Ledger.of(request, self.intent(), client_kept=client_kept)
+        text = ledger.text
         self._untold[lab].append(text)
         if not aside:
             self._ledgers[lab].append(text)
         kept = self.settings.bundle is not None or self.settings.replay is not None
-        drawing = draw(lab, request, self.intent(), bundle=kept, client_kept=client_kept)
+        drawing = draw(lab, ledger, bundle=kept)
         self._drawings[lab].append(drawing.plain())
 
     def observed(self, lab: str, observation: object) -> None:

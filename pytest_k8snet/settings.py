@@ -42,6 +42,11 @@ class Settings:
     watch: str = ""  #: the user's command, run while clients send over every path
     outage_budget: int | None = None  #: milliseconds
 
+    @property
+    def subject(self) -> str:
+        """What the verdicts of the run are on, in words."""
+        return choose.verdict_on(self.provider, self.replay, self.faults, self.asked.context)
+
     def intent(self, base: Intent | None = None) -> Intent:
         """``base`` (a recorded run's intent; else the document's values) overridden by what was given."""
         if base is None:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pytest_k8snet.claims.ledger import FlowTuple, Hop, Ledger, flow_tuple
+from pytest_k8snet.claims.ledger import FlowTuple, Hop, Ledger, flow_tuple, form_of
 from pytest_k8snet.claims.matchers import Inner, Matcher
 from pytest_k8snet.claims.path import expected
 from pytest_k8snet.claims.rows import LedgerRow, in_words, lined_up, row_at, unobserved
@@ -232,8 +232,7 @@ def _first_of_each(packets: Iterable[Packet]) -> tuple[Packet, ...]:
     """The first packet of each form, in capture order."""
     forms: dict[object, Packet] = {}
     for packet in packets:
-        envelope = tuple((t.kind, t.outer.src, t.outer.dst, t.vni) for t in packet.tunnels)
-        forms.setdefault((envelope, flow_tuple(packet)), packet)
+        forms.setdefault(form_of(packet), packet)
     return tuple(forms.values())
 
 

@@ -106,7 +106,7 @@ class Ledger:
             for packet in capture.packets:
                 if (
                     packet.tcp is not None
-                    and _opens(packet.tcp)
+                    and opens(packet.tcp)
                     and (packet.ip.src, packet.tcp.sport) not in used
                     and packet.ip.src == self.request.client_ip
                     and (packet.ip.dst, packet.tcp.dport) == (self.request.asked_ip, self.request.asked_port)
@@ -118,7 +118,7 @@ class Ledger:
         """The packet carries the token, or is the client's SYN where no token was ever sent."""
         if self.opening is None:
             return _carries(packet, self.request.token.encode())
-        return packet.tcp is not None and _opens(packet.tcp) and packet.tcp.seq == self.opening
+        return packet.tcp is not None and opens(packet.tcp) and packet.tcp.seq == self.opening
 
     @cached_property
     def tuples(self) -> frozenset[FlowTuple]:
@@ -192,8 +192,7 @@ class Hop:
                 continue
             src, sport, dst, dport = there
             answers.add((dst, dport, src, sport))  # a server may echo the token
-            envelope = tuple((t.kind, t.outer.src, t.outer.dst, t.vni) for t in packet.tunnels)
-            forms.setdefault((envelope, there), packet)
+            forms.setdefault(form_of(packet), packet)
         return tuple(forms.values())
 
     @property
@@ -448,7 +447,12 @@ def flow_tuple(packet: Packet) -> FlowTuple | None:
     return packet.ip.src, packet.tcp.sport, packet.ip.dst, packet.tcp.dport
 
 
-def _opens(segment: TCPSegment) -> bool:
+def form_of(packet: Packet) -> object:
+    """What tells two forms of a request apart: its envelopes and its inner tuple."""
+    return tuple((t.kind, t.outer.src, t.outer.dst, t.vni) for t in packet.tunnels), flow_tuple(packet)
+
+
+def opens(segment: TCPSegment) -> bool:
     """A client's SYN, with or without its ECN flags (RFC 3168, 6.1.1)."""
     return "S" in segment.flags and "A" not in segment.flags
 

@@ -70,7 +70,7 @@ def gap(lab: OutageLab, path: str, budget_ms: int) -> Verdict:
         f"no gap longer than {budget_ms} ms over {_way(watched)}, which on the held connection delays an "
         f"answer by {felt(budget_ms / 1000) * 1000:.0f} ms at most"
     )
-    seen = told(lab, path)
+    seen = _told(timeline)
     shown = shown_by(watched.client_said)
     over = sorted(_beyond(timeline, budget_ms / 1000), key=lambda gap: gap.seconds, reverse=True)
     stalls = [(gap, timeline.stall(gap)) for gap in over]
@@ -100,7 +100,10 @@ def gap(lab: OutageLab, path: str, budget_ms: int) -> Verdict:
 
 def told(lab: OutageLab, path: str) -> str:
     """What one path did, in one line, both kinds of connections. Raises NotObserved."""
-    timeline = Timeline(lab, path)
+    return _told(Timeline(lab, path))
+
+
+def _told(timeline: Timeline) -> str:
     return "; ".join((_new(timeline), _held(timeline)))
 
 

@@ -109,9 +109,10 @@ class Sightings:
         captures = {capture.id: capture for capture in self.lab.captures}
         names = POINTS[self.watched.path]
         made = []
+        read: dict[str, Step] = {}  # two steps of a path may be one capture's
         for position, name in enumerate(names):
             capture = captures.get(name) or RawCapture(name, "", name, Reading("", "", failure="no capture"))
-            step = self._read(capture)
+            step = read[name] = read.get(name) or self._read(capture)
             if names.count(name) == 2:
                 arriving = names.index(name) == position
                 own = (packet for packet in step.packets if self._as_asked(packet) in (arriving, None))

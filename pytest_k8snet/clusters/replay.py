@@ -141,7 +141,7 @@ class ReplayCluster(Cluster):
                 f"{bundle.directory}: bundle.json is damaged ({type(error).__name__}: {error})"
             ) from None
         self.tape = ReplayTape(bundle)
-        self._bundle = bundle
+        self.bundle = bundle
         self.namespace = str(header["namespace"])
         self.runtime = str(header["runtime"])
         started = str(header.get("started", "")).replace("T", " ")[:16]
@@ -155,7 +155,7 @@ class ReplayCluster(Cluster):
     @contextmanager
     def lab(self, name: str) -> Iterator[None]:
         """Also in the namespace that the lab was in: each pytest-xdist worker has its own."""
-        recording, outer = self._bundle.recordings.get(name), self.namespace
+        recording, outer = self.bundle.recordings.get(name), self.namespace
         self.namespace = (recording.namespace if recording else "") or outer
         try:
             with super().lab(name):

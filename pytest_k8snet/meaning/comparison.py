@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
@@ -60,12 +60,20 @@ class Comparison:
     same: int  #: facts that both runs have, and that mean the same
     changes: tuple[Change, ...] = ()
     #: Facts that were not compared, and why: a lab left out of this run, a claim unknown to the baseline.
-    left_out: Mapping[str, str] | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
     idle: Sequence[Allowed] = ()  #: allowances that no change needed
 
     @property
     def unexpected(self) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if not change.allowed and not change.unknown)
+
+    @property
+    def unknown(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.unknown)
+
+    @property
+    def expected(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.allowed and not change.unknown)
 
 
 def meaning_of(facts: Iterable[Fact]) -> Meaning:

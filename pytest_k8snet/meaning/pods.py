@@ -62,12 +62,11 @@ def of_containers(pod: PodEvidence) -> Iterator[Fact]:
     """``sandbox/POD``, and under ``netns/POD`` how each container comes to its network namespace and which
     one that is. What a container's path looks like is the runtime's affair; where it leads is the lab's."""
     name = pod.pod.name
+    yield told(f"sandbox/{name}", lambda: _sandboxes(pod))
     if pod.containers.failure or pod.containers.value is None:
-        yield told(f"sandbox/{name}", lambda: _sandboxes(pod))
         yield told(f"version/pause/{name}", lambda: str(pod.containers.get()))
         yield told(f"netns/{name}", lambda: str(pod.containers.get()))
         return
-    yield told(f"sandbox/{name}", lambda: _sandboxes(pod))
     containers = pod.containers.value
     sandbox = sandbox_of(containers)
     yield told(f"version/pause/{name}", lambda: _image(sandbox))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_k8snet.claims.ledger import Ledger
+from pytest_k8snet.claims.nodeport import client_kept
 from pytest_k8snet.evidence.objects import Endpoint, Service
 from pytest_k8snet.evidence.observations import ClusterIPLab, NodeEvidence, NodePortLab, Request, Spread
 from pytest_k8snet.evidence.reading import NotObserved, Reading
@@ -34,8 +35,7 @@ def of_clusterip(lab: ClusterIPLab, intent: Intent) -> Iterator[Fact]:
 
 def of_nodeport(lab: NodePortLab, intent: Intent) -> Iterator[Fact]:
     roles, request = known.of_nodeport(lab, intent), lab.request
-    policy = lab.service.value.external_traffic_policy if lab.service.value else ""
-    ledger = Ledger.of(request, intent, client_kept=policy == "Local")
+    ledger = Ledger.of(request, intent, client_kept=client_kept(lab))
     for node in lab.nodes:
         yield from nodes.of_node(node, roles)
         yield from rules.of_proxy(node, intent, roles)

@@ -154,6 +154,11 @@ def read_netconf(node: Node) -> Reading[tuple[NetConf, ...]]:
     return read(node, NETCONF, netconf.parse_netconf)
 
 
+def uplink_interface(node: NodeEvidence) -> Reading[str]:
+    """The name of the node's interface between nodes."""
+    return derive(node.uplink, lambda uplink: uplink.interface)
+
+
 def host_interface(node: NodeEvidence, address: IPAddress) -> Reading[str]:
     """The host's end of a pod's veth pair, as the lab finds it: the device of the route to the pod's address
     alone (``route | grep cal``)."""

@@ -36,8 +36,8 @@ from pytest_k8snet.evidence.observations import NodeEvidence, PodEvidence
 from pytest_k8snet.evidence.raw_captures import RawCapture
 from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.probes.captures import Ended, Point, Tcpdumps
-from pytest_k8snet.probes.commands import derive, failed_as
-from pytest_k8snet.probes.nodes import host_interface
+from pytest_k8snet.probes.commands import failed_as
+from pytest_k8snet.probes.nodes import host_interface, uplink_interface
 from pytest_k8snet.probes.pods import pod_address
 
 #: Bytes kept of a frame, by IP version: Ethernet and a VLAN tag (18), the outer header (20 or 40), UDP and
@@ -52,16 +52,12 @@ def points(source: PodEvidence, target: PodEvidence, client: NodeEvidence) -> tu
     """Where all three paths pass, each once: the NodePort is asked from ``client`` on the source's node."""
     veths = {pod.pod.name: host_interface(pod.node, pod_address(pod.pod)) for pod in (source, target)}
     return (
-        Point("client-uplink", client, _uplink(client)),
+        Point("client-uplink", client, uplink_interface(client)),
         Point("source-veth", source.node, veths[source.pod.name]),
-        Point("source-uplink", source.node, _uplink(source.node)),
-        Point("target-uplink", target.node, _uplink(target.node)),
+        Point("source-uplink", source.node, uplink_interface(source.node)),
+        Point("target-uplink", target.node, uplink_interface(target.node)),
         Point("target-veth", target.node, veths[target.pod.name]),
     )
-
-
-def _uplink(node: NodeEvidence) -> Reading[str]:
-    return derive(node.uplink, lambda uplink: uplink.interface)
 
 
 def outage_filter(ports: Iterable[int], held: Iterable[int], version: int = 4) -> str:

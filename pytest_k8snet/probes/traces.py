@@ -20,7 +20,7 @@ from pytest_k8snet.evidence.packets import IPAddress
 from pytest_k8snet.evidence.reading import Reading
 from pytest_k8snet.probes.captures import Point, capturing, flow_filter
 from pytest_k8snet.probes.commands import derive, read
-from pytest_k8snet.probes.nodes import host_interface, read_netconf, underlay_address
+from pytest_k8snet.probes.nodes import host_interface, read_netconf, underlay_address, uplink_interface
 from pytest_k8snet.probes.pods import pod_address
 from pytest_k8snet.probes.requests import Client, ask, from_node, from_pod, url
 
@@ -122,8 +122,8 @@ def trace_from_pod(
         target_port=target_port,
         points=(
             Point("source-veth", source.node, host_interface(source.node, client_ip)),
-            Point("source-uplink", source.node, _uplink(source.node)),
-            Point("target-uplink", target.node, _uplink(target.node)),
+            Point("source-uplink", source.node, uplink_interface(source.node)),
+            Point("target-uplink", target.node, uplink_interface(target.node)),
             Point("target-veth", target.node, host_interface(target.node, target_ip)),
         ),
         entry=source.node,
@@ -153,9 +153,9 @@ def trace_from_node(
         target=target,
         target_port=target_port,
         points=(
-            Point("client-uplink", client, _uplink(client)),
-            Point("entry-uplink", entry, _uplink(entry)),
-            Point("target-uplink", target.node, _uplink(target.node)),
+            Point("client-uplink", client, uplink_interface(client)),
+            Point("entry-uplink", entry, uplink_interface(entry)),
+            Point("target-uplink", target.node, uplink_interface(target.node)),
             Point("target-veth", target.node, host_interface(target.node, pod_address(target.pod, asked_ip))),
         ),
         entry=entry,
@@ -200,7 +200,3 @@ def read_connections(node: Node, address: IPAddress, port: int) -> Reading[tuple
         if not fallback.failure:
             return derive(fallback, wanted)
     return derive(listed, wanted)
-
-
-def _uplink(node: NodeEvidence) -> Reading[str]:
-    return derive(node.uplink, lambda uplink: uplink.interface)

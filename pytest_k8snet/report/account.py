@@ -23,7 +23,6 @@ class ToldClaim:
     sentence: str
     #: "held", "broken", "inconclusive", "skipped", or pytest's "passed", "failed" without verdict
     outcome: str
-    seconds: float = 0.0
     judged: dict[str, str] = field(default_factory=dict)  #: the verdict's fields
     nodes: tuple[str, ...] = ()
     text: str = ""  #: why it was skipped, or pytest's own report of a failure without verdict
@@ -79,7 +78,6 @@ class Account:
                     claim=facts["claim"],
                     sentence=facts["sentence"],
                     outcome=facts["verdict"] or report.outcome,
-                    seconds=report.duration,
                     judged=facts["judged"],
                     nodes=tuple(facts["nodes"]),
                     text=_text(report),

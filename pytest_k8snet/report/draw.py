@@ -20,17 +20,12 @@ from pytest_k8snet.intent import Intent
 from pytest_k8snet.report.drawing import CaptureTold, Drawing, Listing, Sighting
 
 
-def draw(
-    lab: str, request: TracedRequest, intent: Intent, *, bundle: bool, client_kept: bool = False
-) -> Drawing:
-    """The drawing of one request.
-
-    ``bundle``: the run keeps its captures, so that their files can be named. ``client_kept``: the service
-    declares externalTrafficPolicy Local (:class:`~pytest_k8snet.claims.ledger.Ledger`).
+def draw(lab: str, ledger: Ledger, *, bundle: bool) -> Drawing:
+    """The drawing of one request. ``bundle``: the run keeps its captures, so that their files can be named.
 
     Evidence that is missing leaves its place in the drawing with the reason; it raises nothing.
     """
-    ledger = Ledger.of(request, intent, client_kept=client_kept)
+    request, intent = ledger.request, ledger.intent
     first = request.points[0] if request.points else None
     client, asked = _ends(request)
     return Drawing(

@@ -67,12 +67,12 @@ class Plain:
             yield self.line("broken", ", ".join(hop.claims), text)
 
     def changes(self, comparison: Comparison) -> Iterator[str]:
-        good = not comparison.unexpected and not any(change.unknown for change in comparison.changes)
+        good = not comparison.unexpected and not comparison.unknown
         yield self.note(f"since {verdict_on_baseline(comparison)}", "held" if good else "broken")
         for word, changes in itertools.groupby(told_changes(comparison), lambda change: change.word):
             yield from self.enough(word, [self.line(word, change.id, change.text) for change in changes])
         if self.whole:
-            for fact, why in (comparison.left_out or {}).items():
+            for fact, why in comparison.left_out.items():
                 yield self.line("not compared", fact, one_line(why))
         for idle in comparison.idle:
             yield self.line("idle", idle.glob, f"no change needed this allowance ({one_line(idle.reason)})")

@@ -141,20 +141,17 @@ def told_changes(comparison: Comparison) -> Iterator[ToldChange]:
     """The unexpected changes, then what could not be told, then those that were allowed."""
     for change in comparison.unexpected:
         yield ToldChange("changed", change.id, _before_and_now(change))
-    for change in comparison.changes:
-        if change.unknown:
-            yield ToldChange("unknown", change.id, f"was {_value(change.before)}; {one_line(change.unknown)}")
-    for change in comparison.changes:
-        if change.allowed and not change.unknown:
-            reason = one_line(change.allowed)
-            yield ToldChange("allowed", change.id, f"{_before_and_now(change)}  ({reason})")
+    for change in comparison.unknown:
+        yield ToldChange("unknown", change.id, f"was {_value(change.before)}; {one_line(change.unknown)}")
+    for change in comparison.expected:
+        reason = one_line(change.allowed)
+        yield ToldChange("allowed", change.id, f"{_before_and_now(change)}  ({reason})")
 
 
 def verdict_on_baseline(comparison: Comparison) -> str:
     """ "before (embedded, ...): 2 unexpected changes, 1 allowed, 120 facts the same"."""
-    unknown = sum(bool(change.unknown) for change in comparison.changes)
-    unexpected = len(comparison.unexpected)
-    allowed = len(comparison.changes) - unexpected - unknown
+    unexpected, unknown = len(comparison.unexpected), len(comparison.unknown)
+    allowed = len(comparison.expected)
     parts = [_counted(unexpected, "unexpected change") if comparison.changes else "no difference"]
     parts += [f"{unknown} unknown"] * bool(unknown) + [f"{allowed} allowed"] * bool(allowed)
     parts.append(f"{_counted(comparison.same, 'fact')} the same")

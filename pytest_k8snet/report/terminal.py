@@ -98,9 +98,7 @@ class Terminal:
         writer = self._config.get_terminal_writer()
         if self._account.clusters:
             settings = self._settings
-            what = choose.verdict_on(
-                settings.provider, settings.replay, settings.faults, settings.asked.context
-            )
+            what = settings.subject
             writer.line(f"k8snet: this is a verdict on {what}.")
         # An older pytest calls for no summary at all with --no-summary: the exit status still has a reason.
         if self._page is not None and self._page.problem and not self._summed_up:

@@ -66,9 +66,7 @@ class PageFile:
         faults = str(recorded.get("details", {}).get("faults", ""))
         intent = vars(self._run.intent())
         return ToldRun(
-            subject=choose.verdict_on(
-                settings.provider, settings.replay, settings.faults, settings.asked.context
-            ),
+            subject=settings.subject,
             reference=bool(recorded.get("reference", settings.provider == "embedded")),
             provider=settings.provider,
             clusters=tuple(self._account.clusters),

@@ -140,7 +140,7 @@ def test_what_could_not_be_counted_is_unknown_once() -> None:
     found = beside([kept, one], [kept, none])
     assert found.changes == (Change("netns/pod-pause", "", "", unknown="docker did not answer"),)
     assert not found.left_out
-    assert list(beside([kept, none], [kept, one]).left_out or {}) == ["netns/pod-pause", one.id]
+    assert list(beside([kept, none], [kept, one]).left_out) == ["netns/pod-pause", one.id]
 
 
 @pytest.mark.parametrize(

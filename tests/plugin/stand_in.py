@@ -81,6 +81,7 @@ class StandIn(Cluster):
 
 class Ledger:
     def __init__(self, request: Any) -> None:
+        self.request = request
         self.text = f"{request.name}\nk8s-node2 eth1  20.109.131.5 > 20.111.156.72"
 
     @classmethod
@@ -142,8 +143,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         _module(monkeypatch, pytest_k8snet.claims, lab, __getattr__=lambda name: _claim(name))
 
 
-def _draw(lab: str, request: Any, intent: Intent, *, bundle: bool, client_kept: object = False) -> Drawing:
-    return replace(POD_NETWORK, lab=lab, name=request.name)
+def _draw(lab: str, ledger: Ledger, *, bundle: bool) -> Drawing:
+    return replace(POD_NETWORK, lab=lab, name=ledger.request.name)
 
 
 def _claim(name: str) -> Any:

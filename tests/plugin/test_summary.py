@@ -32,7 +32,7 @@ ROW = "20.109.131.5:47590 -> 20.111.156.72:8080"
 
 
 def claim(name: str, outcome: str = "held", **judged: str) -> ToldClaim:
-    return ToldClaim(f"test::{name}", name, "", outcome, 0.5, judged)
+    return ToldClaim(f"test::{name}", name, "", outcome, judged)
 
 
 def lab(name: str, *claims: ToldClaim, drawings: tuple[Drawing, ...] = ()) -> ToldLab:

@@ -30,6 +30,13 @@ from tests.claims import scenes
 from tests.matrix.replayed import BUNDLES
 from tests.report.told_runs import requests, unpacked
 
+
+def drawing_of(
+    lab: str, request: TracedRequest, intent: Intent, *, bundle: bool, client_kept: bool = False
+) -> Drawing:
+    return draw(lab, Ledger.of(request, intent, client_kept=client_kept), bundle=bundle)
+
+
 POD = ("source-veth", "source-uplink", "target-uplink", "target-veth")
 NODE = ("client-uplink", "entry-uplink", "target-uplink", "target-veth")
 
@@ -113,7 +120,7 @@ def traced(bundle: str) -> tuple[Intent, tuple[tuple[str, TracedRequest], ...]]:
 
 def drawings(bundle: str, *, kept: bool = True) -> list[Drawing]:
     intent, found = traced(bundle)
-    return [draw(lab, request, intent, bundle=kept) for lab, request in found]
+    return [drawing_of(lab, request, intent, bundle=kept) for lab, request in found]
 
 
 def by_name(bundle: str) -> dict[str, Drawing]:
@@ -275,7 +282,7 @@ def test_the_rules_are_walked_from_where_the_request_comes_in() -> None:
     assert walked.lines[-1] == "-> DNAT 20.111.156.72:8080 with probability 1"
     # No lab reads them for a request straight to a pod; where they were read all the same, they are shown.
     asked = replace(scenes.pod_request(), entry=scenes.clusterip().request.entry)
-    walked = listing(draw("mine", asked, Intent(), bundle=False), "rules")
+    walked = listing(drawing_of("mine", asked, Intent(), bundle=False), "rules")
     assert (walked.problem, walked.lines[-1]) == ("", "-> policy ACCEPT")
     # Rules without an end in DNAT are no problem of the reading.
     walked = listing(by_name("dnat-missing")["hostname@clusterip"], "rules")
@@ -290,7 +297,7 @@ def entries(drawing: Drawing) -> tuple[Connection, ...]:
 def test_the_conntrack_entry_is_this_request_s() -> None:
     intent, found = traced("healthy")
     for lab, request in found:
-        drawing = draw(lab, request, intent, bundle=False)
+        drawing = drawing_of(lab, request, intent, bundle=False)
         (entry,) = entries(drawing)
         assert entry in request.connections.get()
         sent = entry.original
@@ -308,13 +315,13 @@ def test_a_listing_without_this_request_says_so() -> None:
     stranger = scenes.listed(
         scenes.tracked((scenes.SRC_IP, 1, scenes.VIP, 8080), (scenes.DEST_IP, 8080, scenes.SRC_IP, 1))
     )
-    drawing = draw("clusterip", replace(request, connections=stranger), Intent(), bundle=False)
+    drawing = drawing_of("clusterip", replace(request, connections=stranger), Intent(), bundle=False)
     told = listing(drawing, "conntrack of k8s-node2")
     assert (told.lines, told.problem) == (
         (),
         "conntrack lists connections to 10.107.94.97:8080, but not this request's: flushed or never made",
     )
-    assert not listing(draw("clusterip", request, Intent(), bundle=False), "conntrack").problem
+    assert not listing(drawing_of("clusterip", request, Intent(), bundle=False), "conntrack").problem
 
 
 def test_captures_are_named_where_they_are_kept() -> None:
@@ -334,7 +341,7 @@ def test_a_capture_is_counted_as_wireshark_does() -> None:
         (replace(point.run, value=run, failure="cut"), None),  # a failure wins
     ):
         changed = replace(request, points=(replace(point, run=reading), *request.points[1:]))
-        told = draw("pod-network", changed, Intent(), bundle=False).captures[0]
+        told = drawing_of("pod-network", changed, Intent(), bundle=False).captures[0]
         assert (told.packets, told.problem) == (packets, reading.failure)
 
 
@@ -344,7 +351,7 @@ def test_the_expectation_is_the_claims_own(policy: str) -> None:
     lab = scenes.nodeport()
     service = scenes.service("svc-nodeport", "NodePort", external_traffic_policy=policy)
     lab = replace(lab, service=replace(lab.service, value=service))
-    drawing = draw("nodeport", lab.request, Intent(), bundle=False, client_kept=policy == "Local")
+    drawing = drawing_of("nodeport", lab.request, Intent(), bundle=False, client_kept=policy == "Local")
     wrong = [(row.point, bool(row.outer)) for row in drawing.sightings if row.first_difference]
     assert wrong == ([("entry-uplink", True)] if policy == "Local" else [])
     held = nodeport.dnat_and_forward(lab, Intent()).held
@@ -367,18 +374,18 @@ ANSWERS: list[tuple[Reading[Exchange], bool, str]] = [
 
 @pytest.mark.parametrize(("answer", "answered", "words"), ANSWERS)
 def test_the_answer_in_words(answer: Reading[Exchange], answered: bool, words: str) -> None:
-    drawing = draw("pod-network", scenes.pod_request(answer=answer), Intent(), bundle=False)
+    drawing = drawing_of("pod-network", scenes.pod_request(answer=answer), Intent(), bundle=False)
     assert (drawing.answered, drawing.answer) == (answered, words)
 
 
 def test_a_service_asked_by_its_address_alone() -> None:
     """As the trace fixture asks it."""
     request = replace(scenes.clusterip().request, name="pod-src -> 10.107.94.97:8080/hostname")
-    assert draw("mine", request, Intent(), bundle=False).service == "10.107.94.97"
-    assert draw("mine", replace(request, name="mine"), Intent(), bundle=False).service == "10.107.94.97"
+    assert drawing_of("mine", request, Intent(), bundle=False).service == "10.107.94.97"
+    assert drawing_of("mine", replace(request, name="mine"), Intent(), bundle=False).service == "10.107.94.97"
     large = replace(scenes.clusterip().request, upload=True)
     large = replace(large, name=f"{large.name} with a large body")
-    assert draw("mine", large, Intent(), bundle=False).service == "svc-clusterip"
+    assert drawing_of("mine", large, Intent(), bundle=False).service == "svc-clusterip"
 
 
 def blind_twins() -> Iterator[tuple[str, TracedRequest]]:
@@ -400,7 +407,7 @@ def blind_twins() -> Iterator[tuple[str, TracedRequest]]:
 @pytest.mark.parametrize("encapsulation", ["ipip-always", "ipip-cross-subnet", "none"])
 @pytest.mark.parametrize("mode", ["iptables", "nftables", "ipvs"])
 def test_nothing_that_is_missing_raises(request_: TracedRequest, encapsulation: str, mode: str) -> None:
-    drawing = draw("x", request_, Intent(encapsulation=encapsulation, proxy_mode=mode), bundle=True)
+    drawing = drawing_of("x", request_, Intent(encapsulation=encapsulation, proxy_mode=mode), bundle=True)
     assert drawing.listings
     told = (*drawing.sightings, *drawing.replies)
     assert not [row for row in told if row.first_difference and row.number is None]
@@ -409,10 +416,10 @@ def test_nothing_that_is_missing_raises(request_: TracedRequest, encapsulation: 
 def test_the_tunnel_that_is_meant() -> None:
     request = scenes.pod_request()
     for encapsulation, tunnel in (("ipip-always", "ipip"), ("vxlan-always", "vxlan"), ("none", "")):
-        assert draw("x", request, Intent(encapsulation=encapsulation), bundle=False).tunnel == tunnel
-    assert draw("x", request, Intent(encapsulation="ipip-cross-subnet"), bundle=False).tunnel == ""
+        assert drawing_of("x", request, Intent(encapsulation=encapsulation), bundle=False).tunnel == tunnel
+    assert drawing_of("x", request, Intent(encapsulation="ipip-cross-subnet"), bundle=False).tunnel == ""
     local = replace(request, entry=request.target.node)
-    assert draw("x", local, Intent(), bundle=False).tunnel == ""
+    assert drawing_of("x", local, Intent(), bundle=False).tunnel == ""
 
 
 words = st.text(max_size=12)

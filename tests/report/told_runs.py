@@ -139,7 +139,7 @@ def _lab(
         ],
         seconds=_seconds(bundle.recordings.get(name)),
         ledgers=ledgers,
-        drawings=[draw(name, request, cluster.intent, bundle=True) for request in traced],
+        drawings=[draw(name, Ledger.of(request, cluster.intent), bundle=True) for request in traced],
     )
 
 

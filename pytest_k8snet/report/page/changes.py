@@ -82,19 +82,17 @@ class ShownComparison:
     def left_out(self) -> dict[str, list[str]]:
         """What was not compared, by the reason."""
         found: dict[str, list[str]] = defaultdict(list)
-        for id, why in (self.told.left_out or {}).items():
+        for id, why in self.told.left_out.items():
             found[why].append(id)
         return dict(found)
 
 
 def shown(told: Comparison, anchor: Callable[[str], str], claims: dict[str, str]) -> ShownComparison:
     """``anchor`` makes one of a change's id; ``claims`` has the anchors of claims by their ids."""
-    allowed = [change for change in told.changes if change.allowed and not change.unknown]
-    unknown = [change for change in told.changes if change.unknown]
     parts = (
         _part("Unexpected change{}", "bad", told.unexpected, anchor, claims),
-        _part("Change{} that can't be told", "unsure", unknown, anchor, claims),
-        _part("Allowed change{}", "left", allowed, anchor, claims),
+        _part("Change{} that can't be told", "unsure", told.unknown, anchor, claims),
+        _part("Allowed change{}", "left", told.expected, anchor, claims),
     )
     return ShownComparison(told, tuple(part for part in parts if part.number))
 

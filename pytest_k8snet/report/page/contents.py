@@ -12,6 +12,7 @@ from pytest_k8snet.report.account import ToldClaim, ToldLab
 from pytest_k8snet.report.page.changes import ShownComparison, shown
 from pytest_k8snet.report.page.lettering import visible
 from pytest_k8snet.report.page.requests import ShownRequest
+from pytest_k8snet.report.summary import BASELINE
 from pytest_k8snet.report.told import ToldRun
 
 #: How an outcome looks, the worst first. A word that is not here is shown as it is, as one that can't tell.
@@ -30,8 +31,6 @@ MANY_REQUESTS = 12
 OPEN_WRONG = 4
 #: What it measured is of interest also where it holds.
 MEASURES = "outage/measured"
-#: The lab of those tests that a comparison makes, one of each change.
-BASELINE = "baseline"
 
 
 class Anchors:
@@ -144,7 +143,7 @@ class Contents:
         """Of the whole run: nothing judged, or a run cut short, is never good."""
         looks = {claim.look for claim in self.claims}
         changed = self.run.comparison.unexpected if self.run.comparison is not None else ()
-        unknown = self.run.comparison is not None and any(c.unknown for c in self.run.comparison.changes)
+        unknown = self.run.comparison is not None and bool(self.run.comparison.unknown)
         if "bad" in looks or changed:
             return "bad"
         if "unsure" in looks or self.run.interrupted or unknown or "good" not in looks:
